@@ -1,0 +1,1 @@
+"""LiteRT alone: a .tflite in, its measurements out."""

@@ -1,0 +1,1 @@
+"""Model and settings in, .tflite and metrics out."""

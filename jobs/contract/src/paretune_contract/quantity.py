@@ -1,0 +1,56 @@
+"""Times and sizes as people write them: `20ms`, `6h`, `64KiB`, `"0.02"`, or an integer of seconds or bytes."""
+
+import math
+import re
+
+DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)?(us|ms|s|m|h|d)?$"
+SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)?(B|kB|KB|MB|GB|KiB|MiB|GiB|k|M|G|Ki|Mi|Gi)?$"
+QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(us|ms|s|m|h|d|B|kB|KB|MB|GB|KiB|MiB|GiB|k|M|G|Ki|Mi|Gi)?$"
+
+_DURATION = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
+_SIZE = {
+    "": 1, "B": 1, "k": 10**3, "kB": 10**3, "KB": 10**3, "M": 10**6, "MB": 10**6, "G": 10**9, "GB": 10**9,
+    "Ki": 2**10, "KiB": 2**10, "Mi": 2**20, "MiB": 2**20, "Gi": 2**30, "GiB": 2**30,
+}  # fmt: skip
+_FORM = re.compile(r"^([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)$")
+
+
+def seconds(value: int | str) -> float:
+    """Seconds of a duration such as 30, `"0.02"`, `20ms`, `6h`.
+
+    Raises:
+        ValueError: when it is no duration.
+    """
+    return _parsed(value, _DURATION, "a duration: whole seconds or a string such as 20ms, 1.5s, 90m, 6h")
+
+
+def size_bytes(value: int | str) -> float:
+    """Bytes of a size such as 4096, `64KiB`, `1.5MB`.
+
+    Raises:
+        ValueError: when it is no size.
+    """
+    return _parsed(value, _SIZE, "a size: whole bytes or a string such as 64KiB, 1.5MB, 2GiB")
+
+
+def _parsed(value: int | str, units: dict[str, float] | dict[str, int], form: str) -> float:
+    match = _FORM.match(str(value))
+    if isinstance(value, bool) or isinstance(value, float) or not match or match[2] not in units:
+        raise ValueError(f"{value!r} is not {form}")
+    number = float(match[1]) * units[match[2]]
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not {form}")
+    return number
+
+
+def show_seconds(value: float) -> str:
+    """`0.00123` as `1.23 ms`."""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3)):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value / 1e-6:.3g} µs"
+
+
+def show_bytes(value: float) -> str:
+    """`98496` as `98,496 B`."""
+    return f"{value:,.0f} B"

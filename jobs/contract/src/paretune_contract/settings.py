@@ -1,0 +1,171 @@
+"""The settings of one trial: what is done to the model.
+
+The same document stands in `OptimizationTrial.spec.settings`, in stage requests and in cache keys, so its
+canonical form is unique: defaults are left out and keys are sorted.
+"""
+
+import hashlib
+import json
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from .base import Document
+
+
+class Scheme(StrEnum):
+    """How weights and activations are stored and computed."""
+
+    NONE = "none"
+    FLOAT16 = "float16"
+    DYNAMIC = "dynamic"  # int8 weights, float activations quantized at run time
+    INT8 = "int8"  # int8 weights and activations
+    INT16X8 = "int16x8"  # int8 weights, int16 activations
+    INT4 = "int4"  # int4 weights where the operator allows it, int8 activations
+
+
+STATIC_SCHEMES = frozenset({Scheme.INT8, Scheme.INT16X8, Scheme.INT4})
+"""Schemes that need `dataset.calibration`."""
+INTEGER_SCHEMES = STATIC_SCHEMES | {Scheme.DYNAMIC}
+"""Schemes with integer weights, hence with a granularity."""
+
+
+class Granularity(StrEnum):
+    """Scope of one weight scale."""
+
+    CHANNEL = "channel"
+    TENSOR = "tensor"
+
+
+class InputOutput(StrEnum):
+    """Type of the model's inputs and outputs after static quantization."""
+
+    FLOAT32 = "float32"
+    INT8 = "int8"
+
+
+class SparsityPattern(StrEnum):
+    """Which weights may become zero."""
+
+    NONE = "none"
+    UNSTRUCTURED = "unstructured"
+    TWO_OF_FOUR = "2:4"
+
+
+class ClusteringStage(StrEnum):
+    """When weights are drawn together: while training, or in the int8 domain of the finished file."""
+
+    NONE = "none"
+    TRAINING = "training"
+    INT8 = "int8"
+
+
+class Quantization(Document):
+    """Quantization of weights and activations."""
+
+    scheme: Scheme = Field(Scheme.NONE, description="Number formats of weights and activations.")
+    granularity: Granularity = Field(
+        Granularity.CHANNEL,
+        description="One weight scale per output channel or per tensor; integer schemes only.",
+    )
+    io: InputOutput = Field(
+        InputOutput.FLOAT32, description="Type of inputs and outputs; static schemes only."
+    )
+
+
+class Sparsity(Document):
+    """Zeros among the weights of the layers that are pruned."""
+
+    pattern: SparsityPattern = Field(SparsityPattern.NONE, description="Which weights may become zero.")
+    level: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Share of zeros in the pruned layers; unstructured only (2:4 is one half)."
+    )
+
+
+class Clustering(Document):
+    """A bound on the number of distinct weights in each tensor."""
+
+    stage: ClusteringStage = Field(ClusteringStage.NONE, description="When weights are clustered.")
+    clusters: Annotated[int, Field(ge=0, le=256)] = Field(0, description="Distinct weights in each tensor.")
+
+
+class LayerSettings(Document):
+    """Settings for the layers whose weight tensor's name matches; later entries win."""
+
+    match: Annotated[str, Field(min_length=1, max_length=256)] = Field(
+        description="Regular expression searched in the layer's name as `paretune plan` prints it."
+    )
+    quantization: Quantization | None = None
+    sparsity: Sparsity | None = None
+    clustering: Clustering | None = None
+
+
+class Settings(Document):
+    """Everything that is done to the model in one trial. The default is to leave it as it is."""
+
+    quantization: Quantization = Field(default_factory=Quantization)
+    sparsity: Sparsity = Field(default_factory=Sparsity)
+    clustering: Clustering = Field(default_factory=Clustering)
+    layers: Annotated[tuple[LayerSettings, ...], Field(max_length=64)] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _meaningless_parts_take_their_default(cls, data: Any) -> Any:
+        return _normalised(data) if isinstance(data, dict) else data
+
+    def canonical(self) -> dict[str, Any]:
+        """Settings as a plain dict: defaults left out, keys sorted. `{}` is the untouched model."""
+        plain: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return {k: _sorted(plain[k]) for k in sorted(plain) if plain[k] not in ({}, [])}
+
+    def digest(self) -> str:
+        """sha256 (hex) of the canonical form."""
+        return hashlib.sha256(json.dumps(self.canonical(), sort_keys=True).encode()).hexdigest()
+
+    def sentence(self) -> str:
+        """The settings in a few words: `int8 per tensor, 50% sparse, 16 clusters (int8)`."""
+        words: list[str] = []
+        q = self.quantization
+        if q.scheme is not Scheme.NONE:
+            tensor = " per tensor" if q.granularity is Granularity.TENSOR else ""
+            io = ", int8 inputs" if q.io is InputOutput.INT8 else ""
+            words.append(f"{q.scheme.value}{tensor}{io}")
+        if self.sparsity.pattern is SparsityPattern.UNSTRUCTURED:
+            words.append(f"{self.sparsity.level:.0%} sparse")
+        elif self.sparsity.pattern is SparsityPattern.TWO_OF_FOUR:
+            words.append("2:4 sparse")
+        if self.clustering.stage is not ClusteringStage.NONE:
+            words.append(f"{self.clustering.clusters} clusters ({self.clustering.stage.value})")
+        if self.layers:
+            words.append(f"{len(self.layers)} layer override{'s' if len(self.layers) > 1 else ''}")
+        return ", ".join(words) or "untouched"
+
+
+def _normalised(data: dict[str, Any]) -> dict[str, Any]:
+    """Drop sub-settings without meaning, so that equal treatments have equal documents."""
+    out = dict(data)
+    q = Quantization.model_validate(out.get("quantization") or {})
+    out["quantization"] = Quantization(
+        scheme=q.scheme,
+        granularity=q.granularity if q.scheme in INTEGER_SCHEMES else Granularity.CHANNEL,
+        io=q.io if q.scheme in STATIC_SCHEMES else InputOutput.FLOAT32,
+    )
+    s = Sparsity.model_validate(out.get("sparsity") or {})
+    if s.pattern is SparsityPattern.UNSTRUCTURED and s.level > 0:
+        out["sparsity"] = Sparsity(pattern=s.pattern, level=round(s.level, 6))
+    elif s.pattern is SparsityPattern.TWO_OF_FOUR:
+        out["sparsity"] = Sparsity(pattern=s.pattern)
+    else:
+        out["sparsity"] = Sparsity()
+    c = Clustering.model_validate(out.get("clustering") or {})
+    out["clustering"] = c if c.stage is not ClusteringStage.NONE and c.clusters > 0 else Clustering()
+    return out
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _sorted(value[k]) for k in sorted(value) if value[k] not in ({}, [])}
+    if isinstance(value, list):
+        return [_sorted(v) for v in value]
+    return value

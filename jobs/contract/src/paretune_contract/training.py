@@ -1,0 +1,56 @@
+"""How fine-tuning is done: the manifest's `spec.training`, completed by intake."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from .base import Document
+
+
+class Loss(StrEnum):
+    """Losses that fine-tuning knows."""
+
+    CATEGORICAL_CROSSENTROPY = "categoricalCrossentropy"  # integer labels, softmax or logits output
+    BINARY_CROSSENTROPY = "binaryCrossentropy"
+    MEAN_SQUARED_ERROR = "meanSquaredError"
+    DISTILLATION = "distillation"  # no labels: the float model's outputs are the target
+
+
+class Optimizer(StrEnum):
+    """Optimizers that fine-tuning knows."""
+
+    ADAM = "adam"
+    SGD = "sgd"
+
+
+class Training(Document):
+    """Fine-tuning settings. What is left out is chosen from the model, as `paretune plan` shows."""
+
+    epochs: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None, description="Passes over the training part of `dataset.train`."
+    )
+    batch_size: Annotated[int, Field(ge=1, le=65536)] | None = Field(None, description="Samples per step.")
+    optimizer: Optimizer | None = Field(None, description="Optimizer.")
+    learning_rate: Annotated[float, Field(gt=0, le=10)] | None = Field(
+        None, description="Peak learning rate; it decays by a cosine to a hundredth."
+    )
+    loss: Loss | None = Field(None, description="Loss against the labels.")
+    distill: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="Weight of the float model's outputs in the loss; the labels have the rest."
+    )
+
+
+class ResolvedTraining(Document):
+    """Every training setting with a value, and a word on where it came from."""
+
+    epochs: int
+    batch_size: int
+    optimizer: Optimizer
+    learning_rate: float
+    loss: Loss
+    distill: float
+    validation_share: float = Field(0.1, description="Part of train held out to choose the best epoch.")
+    origin: dict[str, str] = Field(
+        default_factory=dict, description="Field name to its origin: `manifest`, `model`, `default: <why>`."
+    )

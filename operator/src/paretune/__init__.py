@@ -1,0 +1,1 @@
+"""Pareto-optimal compression of TensorFlow models."""

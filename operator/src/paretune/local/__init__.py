@@ -1,0 +1,1 @@
+"""This machine as the place where stages run: processes instead of pods."""
