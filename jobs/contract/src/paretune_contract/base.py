@@ -1,7 +1,20 @@
 """How documents are written: camelCase outside, snake_case inside, unknown fields refused."""
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+
+def _clip(limit: int) -> Callable[[Any], Any]:
+    return lambda value: value[: limit - 1] + "…" if isinstance(value, str) and len(value) > limit else value
+
+
+Line = Annotated[str, BeforeValidator(_clip(256)), Field(max_length=256)]
+"""What a machine or a library says of itself. Clipped, not refused: a long name must not fail a trial."""
+Sentence = Annotated[str, BeforeValidator(_clip(2048)), Field(max_length=2048)]
+"""A sentence for people; clipped as well."""
 
 
 class Document(BaseModel):

@@ -8,12 +8,17 @@ from pydantic import Field
 from .base import Document
 
 ACCURACY = "accuracy"
+ROC_AUC = "rocAuc"
+AGREEMENT = "agreement"
+MEAN_SQUARED_ERROR = "meanSquaredError"
 MODEL_SIZE = "modelSize"
 DOWNLOAD_SIZE = "downloadSize"
 LATENCY = "latency"
 LATENCY_RATIO = "latencyRatio"
 PEAK_MEMORY = "peakMemory"
 
+QUALITY_METRICS = frozenset({ACCURACY, ROC_AUC, AGREEMENT, MEAN_SQUARED_ERROR})
+"""Evaluated on data by every installation; a user's own are entry points of `paretune.metrics`."""
 SIZE_METRICS = frozenset({MODEL_SIZE, DOWNLOAD_SIZE})
 """Exact and free: known as soon as the file is there, in bytes."""
 DEVICE_METRICS = frozenset({LATENCY, LATENCY_RATIO, PEAK_MEMORY})
@@ -50,7 +55,7 @@ def wilson(successes: float, n: int, z: float = 1.959964) -> Measurement:
         z: standard normal quantile; the default gives 95%.
 
     Raises:
-        ValueError: when n < 1 or successes lie outside 0..n.
+        ValueError: when n < 1 or successes lie outside 0..n (NaN included).
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"wilson: {successes} successes of {n}")
@@ -58,4 +63,5 @@ def wilson(successes: float, n: int, z: float = 1.959964) -> Measurement:
     denominator = 1 + z * z / n
     centre = (p + z * z / (2 * n)) / denominator
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / denominator
-    return Measurement(value=p, low=max(0.0, centre - half), high=min(1.0, centre + half))
+    # At p = 0 and p = 1 rounding would leave the estimate a hair outside its own interval.
+    return Measurement(value=p, low=max(0.0, min(p, centre - half)), high=min(1.0, max(p, centre + half)))

@@ -1,8 +1,9 @@
-"""Times and sizes as people write them: `20ms`, `6h`, `64KiB`, `"0.02"`, or an integer of seconds or bytes."""
+"""Times and sizes as people write them: `20ms`, `6h`, `64KiB`, `"0.02"`, or whole seconds or bytes."""
 
-import math
 import re
 
+MAX_LENGTH = 32
+"""Characters of the longest quantity."""
 DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)?(us|ms|s|m|h|d)?$"
 SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)?(B|kB|KB|MB|GB|KiB|MiB|GiB|k|M|G|Ki|Mi|Gi)?$"
 QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(us|ms|s|m|h|d|B|kB|KB|MB|GB|KiB|MiB|GiB|k|M|G|Ki|Mi|Gi)?$"
@@ -12,7 +13,7 @@ _SIZE = {
     "": 1, "B": 1, "k": 10**3, "kB": 10**3, "KB": 10**3, "M": 10**6, "MB": 10**6, "G": 10**9, "GB": 10**9,
     "Ki": 2**10, "KiB": 2**10, "Mi": 2**20, "MiB": 2**20, "Gi": 2**30, "GiB": 2**30,
 }  # fmt: skip
-_FORM = re.compile(r"^([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)$")
+_FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)")
 
 
 def seconds(value: int | str) -> float:
@@ -33,22 +34,31 @@ def size_bytes(value: int | str) -> float:
     return _parsed(value, _SIZE, "a size: whole bytes or a string such as 64KiB, 1.5MB, 2GiB")
 
 
+def plain_number(value: int | str) -> float:
+    """A number without unit such as 2 or `"0.02"`.
+
+    Raises:
+        ValueError: when it is no such number.
+    """
+    return _parsed(value, {"": 1.0}, 'a number: an integer or a string such as "0.02"')
+
+
 def _parsed(value: int | str, units: dict[str, float] | dict[str, int], form: str) -> float:
-    match = _FORM.match(str(value))
-    if isinstance(value, bool) or isinstance(value, float) or not match or match[2] not in units:
+    known = isinstance(value, int | str) and not isinstance(value, bool)
+    match = _FORM.fullmatch(str(value)[: MAX_LENGTH + 1]) if known else None
+    if not match or len(match[0]) > MAX_LENGTH or match[2] not in units:
         raise ValueError(f"{value!r} is not {form}")
-    number = float(match[1]) * units[match[2]]
-    if not math.isfinite(number):
-        raise ValueError(f"{value!r} is not {form}")
-    return number
+    return float(match[1]) * units[match[2]]
+
+
+_SHOWN = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
 
 
 def show_seconds(value: float) -> str:
-    """`0.00123` as `1.23 ms`."""
-    for unit, scale in (("s", 1.0), ("ms", 1e-3)):
-        if value >= scale:
-            return f"{value / scale:.3g} {unit}"
-    return f"{value / 1e-6:.3g} µs"
+    """`0.00123` as `1.23 ms`: three digits, or whole seconds from 1,000 s on."""
+    unit, scale = next((u, s) for u, s in _SHOWN if value >= s * 0.9995 or u == "µs")
+    number = value / scale
+    return f"{number:,.0f} {unit}" if number >= 999.5 else f"{number:.3g} {unit}"
 
 
 def show_bytes(value: float) -> str:

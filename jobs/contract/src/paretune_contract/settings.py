@@ -6,6 +6,7 @@ canonical form is unique: defaults are left out and keys are sorted.
 
 import hashlib
 import json
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -96,18 +97,28 @@ class LayerSettings(Document):
     match: Annotated[str, Field(min_length=1, max_length=256)] = Field(
         description="Regular expression searched in the layer's name as `paretune plan` prints it."
     )
-    quantization: Quantization | None = None
-    sparsity: Sparsity | None = None
-    clustering: Clustering | None = None
+    quantization: Quantization | None = Field(
+        None, description="Quantization of these layers; absent: as the rest. `io` is the whole model's."
+    )
+    sparsity: Sparsity | None = Field(None, description="Sparsity of these layers; absent: as the rest.")
+    clustering: Clustering | None = Field(
+        None, description="Clustering of these layers; absent: as the rest."
+    )
 
 
 class Settings(Document):
     """Everything that is done to the model in one trial. The default is to leave it as it is."""
 
-    quantization: Quantization = Field(default_factory=Quantization)
-    sparsity: Sparsity = Field(default_factory=Sparsity)
-    clustering: Clustering = Field(default_factory=Clustering)
-    layers: Annotated[tuple[LayerSettings, ...], Field(max_length=64)] = ()
+    quantization: Quantization = Field(
+        default_factory=Quantization, description="Quantization of weights and activations."
+    )
+    sparsity: Sparsity = Field(default_factory=Sparsity, description="Zeros among the weights.")
+    clustering: Clustering = Field(
+        default_factory=Clustering, description="A bound on the number of distinct weights in each tensor."
+    )
+    layers: Annotated[tuple[LayerSettings, ...], Field(max_length=64)] = Field(
+        (), description="Settings for single layers; later entries win."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -117,6 +128,7 @@ class Settings(Document):
     def canonical(self) -> dict[str, Any]:
         """Settings as a plain dict: defaults left out, keys sorted. `{}` is the untouched model."""
         plain: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        # `{}` in a layer's entry says "leave this layer alone" and stays; on top it is the default.
         return {k: _sorted(plain[k]) for k in sorted(plain) if plain[k] not in ({}, [])}
 
     def digest(self) -> str:
@@ -144,28 +156,57 @@ class Settings(Document):
 
 def _normalised(data: dict[str, Any]) -> dict[str, Any]:
     """Drop sub-settings without meaning, so that equal treatments have equal documents."""
-    out = dict(data)
-    q = Quantization.model_validate(out.get("quantization") or {})
-    out["quantization"] = Quantization(
+    out = {**data, **{key: normalise(data.get(key)) for key, normalise in _PARTS.items()}}
+    layers = data.get("layers")
+    if isinstance(layers, list | tuple):
+        out["layers"] = [layer for layer in map(_normalised_layer, layers) if layer is not None]
+    return out
+
+
+def _normalised_layer(data: Any) -> Any:
+    """One entry of `layers` without what has no meaning there; None for an entry that says nothing."""
+    layer = data if isinstance(data, LayerSettings) else LayerSettings.model_validate(data)
+    parts = {key: getattr(layer, key) for key in _PARTS}
+    if parts["quantization"] is not None:  # inputs and outputs are the whole model's
+        parts["quantization"] = parts["quantization"].model_copy(update={"io": InputOutput.FLOAT32})
+    given = {key: _PARTS[key](part) for key, part in parts.items() if part is not None}
+    return LayerSettings(match=layer.match, **given) if given else None
+
+
+def _quantization(data: Any) -> Quantization:
+    q = Quantization.model_validate(data or {})
+    return Quantization(
         scheme=q.scheme,
         granularity=q.granularity if q.scheme in INTEGER_SCHEMES else Granularity.CHANNEL,
         io=q.io if q.scheme in STATIC_SCHEMES else InputOutput.FLOAT32,
     )
-    s = Sparsity.model_validate(out.get("sparsity") or {})
-    if s.pattern is SparsityPattern.UNSTRUCTURED and s.level > 0:
-        out["sparsity"] = Sparsity(pattern=s.pattern, level=round(s.level, 6))
-    elif s.pattern is SparsityPattern.TWO_OF_FOUR:
-        out["sparsity"] = Sparsity(pattern=s.pattern)
-    else:
-        out["sparsity"] = Sparsity()
-    c = Clustering.model_validate(out.get("clustering") or {})
-    out["clustering"] = c if c.stage is not ClusteringStage.NONE and c.clusters > 0 else Clustering()
-    return out
+
+
+def _sparsity(data: Any) -> Sparsity:
+    s = Sparsity.model_validate(data or {})
+    level = min(round(s.level, 6), 0.999999)
+    if s.pattern is SparsityPattern.UNSTRUCTURED and level > 0:
+        return Sparsity(pattern=s.pattern, level=level)
+    if s.pattern is SparsityPattern.TWO_OF_FOUR:
+        return Sparsity(pattern=s.pattern)
+    return Sparsity()
+
+
+def _clustering(data: Any) -> Clustering:
+    c = Clustering.model_validate(data or {})
+    return c if c.stage is not ClusteringStage.NONE and c.clusters > 0 else Clustering()
+
+
+_PARTS: dict[str, Callable[[Any], Any]] = {
+    "quantization": _quantization,
+    "sparsity": _sparsity,
+    "clustering": _clustering,
+}
 
 
 def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _sorted(value[k]) for k in sorted(value) if value[k] not in ({}, [])}
+        return {k: _sorted(value[k]) for k in sorted(value)}
     if isinstance(value, list):
         return [_sorted(v) for v in value]
     return value

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from .base import Document, TolerantDocument
+from .base import Document, Line, Sentence, TolerantDocument
 from .dataset import DataInfo, DataRequest, Scaling, Split
 from .failure import Reason
 from .measurement import Metrics
@@ -27,10 +27,10 @@ class Artifact(Document):
 class Step(Document):
     """One step of a stage and what it cost."""
 
-    name: str
-    seconds: float
-    cached: bool = False
-    note: str = ""
+    name: Line = Field(description="Name of the step.")
+    seconds: Annotated[float, Field(ge=0)] = Field(description="Seconds it took.")
+    cached: bool = Field(False, description="It ran before, and its result was taken from the cache.")
+    note: Sentence = Field("", description="What there is to know about it.")
 
 
 class Result(TolerantDocument):
@@ -115,11 +115,11 @@ class Inspection(Document):
 class Evaluation(Document):
     """How far the evaluation came."""
 
-    split: Split
-    samples: int
-    of: int
-    seconds: float
-    complete: bool
+    split: Split = Field(description="The part of the data set that was used.")
+    samples: Annotated[int, Field(ge=0)] = Field(description="Samples evaluated.")
+    of: Annotated[int, Field(ge=0)] = Field(description="Samples that there are.")
+    seconds: Annotated[float, Field(ge=0)] = Field(description="Seconds it took.")
+    complete: bool = Field(description="All samples were evaluated.")
 
 
 class CompressResult(Result):
@@ -174,38 +174,40 @@ class BenchmarkRequest(Document):
 class Environment(Document):
     """Where a measurement was taken."""
 
-    node: str
-    cpu: str
-    architecture: str
-    cores: int
-    runtime: str = Field(description="Runtime and version, e.g. `litert 2.3.0 (XNNPACK)`.")
-    threads: int
-    python: str
-    system: str
+    node: Line = Field(description="Name of the machine.")
+    cpu: Line = Field(description="CPU model as the machine names it.")
+    architecture: Line = Field(description="Instruction set, such as `aarch64`.")
+    cores: Annotated[int, Field(ge=0)] = Field(description="CPU cores that the benchmark could use.")
+    runtime: Line = Field(description="Runtime and version, e.g. `litert 2.3.0 (XNNPACK)`.")
+    threads: Annotated[int, Field(ge=0)] = Field(description="Threads of the runtime.")
+    python: Line = Field(description="Version of Python.")
+    system: Line = Field(description="Operating system and its version.")
 
 
 class Latency(Document):
     """Distribution of the time of one inference at batch 1, in seconds."""
 
-    median: float
-    p10: float
-    p90: float
+    median: float = Field(description="Median of all inferences.")
+    p10: float = Field(description="10th percentile.")
+    p90: float = Field(description="90th percentile.")
     low: float = Field(description="Lower end of the 95% interval of the median.")
-    high: float
+    high: float = Field(description="Upper end of that interval.")
     ratio: float = Field(description="Median of the candidate / median of the reference, by round.")
-    ratio_low: float
-    ratio_high: float
-    rounds: int
-    inferences: int
-    noisy: bool
-    statistic: str = "median"
+    ratio_low: float = Field(description="Lower end of the 95% interval of the ratio.")
+    ratio_high: float = Field(description="Upper end of that interval.")
+    rounds: Annotated[int, Field(ge=0)] = Field(description="Rounds, candidate and reference in turn.")
+    inferences: Annotated[int, Field(ge=0)] = Field(description="Inferences of the candidate.")
+    noisy: bool = Field(description="The time was up before the interval was narrow enough.")
+    statistic: Line = Field("median", description="Statistic that `latency` reports.")
 
 
 class Memory(Document):
     """Peak memory in bytes."""
 
-    arena: int = Field(description="Peak of live activation tensors (liveness sum).")
-    process: int = Field(description="Peak resident set of a fresh process that ran the model once.")
+    arena: Annotated[int, Field(ge=0)] = Field(description="Peak of live activation tensors (liveness sum).")
+    process: Annotated[int, Field(ge=0)] = Field(
+        description="Peak resident set of a fresh process that ran the model once."
+    )
 
 
 class BenchmarkResult(Result):

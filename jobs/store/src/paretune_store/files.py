@@ -1,0 +1,102 @@
+"""Files that are there whole or not at all, and their digests."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_CHUNK = 1 << 20
+
+
+def sha256_file(path: Path) -> str:
+    """sha256 (hex) of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_folder(folder: Path) -> str:
+    """sha256 (hex) over the names and bytes of all regular files below `folder`, in name order.
+
+    Symbolic links are not followed; empty folders do not count.
+    """
+    digest = hashlib.sha256()
+    for name in relative_files(folder):
+        digest.update(f"{name}\0{sha256_file(folder / name)}\n".encode())
+    return digest.hexdigest()
+
+
+def relative_files(folder: Path) -> list[str]:
+    """Posix paths, relative to `folder`, of the regular files below it, sorted."""
+    found: list[str] = []
+    for base, _, names in os.walk(folder, followlinks=False):
+        for name in names:
+            path = Path(base) / name
+            if path.is_file() and not path.is_symlink():
+                found.append(path.relative_to(folder).as_posix())
+    return sorted(found)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below `folder`; files that vanish meanwhile count as nothing."""
+    total = 0
+    for base, _, names in os.walk(folder, followlinks=False):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += (Path(base) / name).lstat().st_size
+    return total
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file's or folder's content is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until everything below `folder`, names included, is on the disk."""
+    for base, _, names in os.walk(folder, topdown=False, followlinks=False):
+        for name in names:
+            sync_file(Path(base) / name)
+        sync_file(Path(base))
+
+
+def atomic_write(path: Path, data: bytes | str) -> None:
+    """Replace `path` by `data`: fsync, rename, fsync of the folder. A reader sees the old file or the new."""
+    content = data.encode() if isinstance(data, str) else data
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_file(path.parent)
+
+
+def atomic_copy(source: Path, target: Path) -> None:
+    """Copy a file so that `target` is there whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    os.close(handle)
+    try:
+        shutil.copyfile(source, temporary)
+        sync_file(Path(temporary))
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_file(target.parent)
