@@ -1,1 +1,1 @@
-"""The space, the sampler and the front: pure functions of the trial records."""
+"""The search: space, sampler, gates and front, all pure functions of the study and its records."""

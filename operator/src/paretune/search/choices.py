@@ -1,0 +1,261 @@
+"""A search space: settings as a walk through ordered choices."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from paretune_contract.settings import (
+    INTEGER_SCHEMES,
+    STATIC_SCHEMES,
+    Clustering,
+    ClusteringStage,
+    Granularity,
+    InputOutput,
+    LayerSettings,
+    Quantization,
+    Scheme,
+    Settings,
+    Sparsity,
+    SparsityPattern,
+)
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import IntDistribution
+
+T = TypeVar("T")
+Choose = Callable[[str, Sequence[Any]], Any]
+"""Picks one of the options of a parameter."""
+
+COUNTABLE = 10**6
+INT4_LEVELS = 16
+
+BASELINE = Settings()
+"""The untouched model."""
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """A part of the space that is not searched.
+
+    Args:
+        what: the value or part, as in the manifest: `int8`, `clustering.training`, `sparsity`.
+        why: a sentence for people.
+    """
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What is left to search, each parameter as an ordered list of options.
+
+    Every parameter is an index into its options (an ordered integer): with categoricals in their place the
+    sampler does not know that 16 clusters lie between 12 and 24, and finds less. Parameters without a choice
+    are not parameters. Whether one exists may depend on others: `level` only for unstructured sparsity.
+
+    Args:
+        schemes: in the order of decreasing bits.
+        granularities: scopes of weight scales, for integer schemes.
+        ios: types of inputs and outputs, for static schemes.
+        patterns: sparsity patterns.
+        levels: ascending shares of zeros, for unstructured sparsity.
+        stages: clustering stages.
+        clusters: descending numbers of distinct weights.
+        layers: overrides that go with all settings but the baseline.
+        reference: plain int8 where a device cannot run the untouched model, which then belongs to the
+            space whatever the manifest leaves out.
+        withheld: what is not searched, and why.
+    """
+
+    schemes: tuple[Scheme, ...] = (Scheme.NONE,)
+    granularities: tuple[Granularity, ...] = (Granularity.CHANNEL,)
+    ios: tuple[InputOutput, ...] = (InputOutput.FLOAT32,)
+    patterns: tuple[SparsityPattern, ...] = (SparsityPattern.NONE,)
+    levels: tuple[float, ...] = ()
+    stages: tuple[ClusteringStage, ...] = (ClusteringStage.NONE,)
+    clusters: tuple[int, ...] = ()
+    layers: tuple[LayerSettings, ...] = ()
+    reference: Settings | None = None
+    withheld: tuple[Withheld, ...] = ()
+
+    def ask(self, trial: "optuna.Trial") -> Settings:
+        """Let a trial of Optuna choose."""
+
+        def choose(name: str, options: Sequence[T]) -> T:
+            return options[trial.suggest_int(name, 0, len(options) - 1)]
+
+        return self._chosen(choose)
+
+    @cached_property
+    def distributions(self) -> dict[str, "IntDistribution"]:
+        """Every parameter that some settings have."""
+        from optuna.distributions import IntDistribution
+
+        return {name: IntDistribution(0, len(options) - 1) for name, options in self._parameters.items()}
+
+    def params_of(self, settings: Settings) -> dict[str, int]:
+        """Parameters that lead to these settings, the inverse of `ask`; none outside the space."""
+        return self._inverse(settings) or {}
+
+    def contains(self, settings: Settings) -> bool:
+        """These settings are the baseline, the reference, or can be suggested."""
+        return settings in (BASELINE, self.reference) or self._inverse(settings) is not None
+
+    def _inverse(self, settings: Settings) -> dict[str, int] | None:
+        values: dict[str, Any] = {
+            "scheme": settings.quantization.scheme,
+            "granularity": settings.quantization.granularity,
+            "io": settings.quantization.io,
+            "sparsity": settings.sparsity.pattern,
+            "level": settings.sparsity.level,
+            "clustering": settings.clustering.stage,
+            "clusters": settings.clustering.clusters,
+        }
+        params: dict[str, int] = {}
+
+        def choose(name: str, options: Sequence[T]) -> T:
+            params[name] = options.index(values[name.partition("/")[0]])
+            return options[params[name]]
+
+        try:
+            return params if self._chosen(choose) == settings else None
+        except ValueError:  # an option that is not offered
+            return None
+
+    @cached_property
+    def size(self) -> int | None:
+        """Number of distinct settings, the baseline (and reference) included; None above a million."""
+        suggested = sum(1 for _ in islice(self._cells(), COUNTABLE + 1))
+        if suggested > COUNTABLE:
+            return None
+        extra = {s.digest(): s for s in (BASELINE, self.reference) if s is not None}
+        return suggested + sum(self._inverse(s) is None for s in extra.values())
+
+    def cells(self) -> Iterator[Settings]:
+        """All settings that can be suggested, in a fixed order."""
+        return (self._chosen(_following(path)) for path in self._cells())
+
+    def unseen(self, seen: frozenset[str], start: int) -> Settings | None:
+        """The first settings, from a starting point on and around, whose digest is not among those seen."""
+        if self.size is None:
+            return None
+        paths = list(self._cells())
+        start %= len(paths)
+        for path in (*paths[start:], *paths[:start]):
+            settings = self._chosen(_following(path))
+            if settings.digest() not in seen:
+                return settings
+        return None
+
+    @cached_property
+    def _parameters(self) -> dict[str, Sequence[Any]]:
+        found: dict[str, Sequence[Any]] = {}
+
+        def noting(inner: Choose) -> Choose:
+            def choose(name: str, options: Sequence[Any]) -> Any:
+                found[name] = options
+                return inner(name, options)
+
+            return choose
+
+        for path in islice(self._cells(), COUNTABLE):
+            self._choices(noting(_following(path)))
+        return dict(sorted(found.items()))
+
+    def _cells(self) -> Iterator[tuple[int, ...]]:
+        """Indexes of all combinations of choices, depth first."""
+        path: list[int] = []
+        while True:
+            counts: list[int] = []
+            self._choices(_counting(path, counts))
+            path += [0] * (len(counts) - len(path))
+            yield tuple(path)
+            while path and path[-1] + 1 >= counts[len(path) - 1]:
+                path.pop()
+            if not path:
+                return
+            path[-1] += 1
+
+    def _chosen(self, choose: Choose) -> Settings:
+        quantization, sparsity, clustering = self._choices(choose)
+        return Settings(
+            quantization=Quantization(**quantization),
+            sparsity=Sparsity(**sparsity),
+            clustering=Clustering(**clustering),
+            layers=self.layers,
+        )
+
+    def _choices(self, choose: Choose) -> tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]:
+        """The space as a walk through its choices; everything else here is this walk with another chooser.
+
+        A parameter's name always goes with the same options, as Optuna wants it: where the options depend
+        on the scheme, so does the name.
+        """
+
+        def pick(name: str, options: Sequence[T]) -> T:
+            result: T = options[0] if len(options) == 1 else choose(name, options)
+            return result
+
+        scheme = pick("scheme", self.schemes)
+        quantization: dict[str, Any] = {"scheme": scheme}
+        sparsity: dict[str, Any] = {"pattern": pick("sparsity", self.patterns)}
+        if sparsity["pattern"] is SparsityPattern.UNSTRUCTURED:
+            sparsity["level"] = pick("level", self.levels)
+
+        domain = _domain(scheme)
+        clusters = self._clusters(scheme)
+        stages = self._stages(scheme) if clusters else (ClusteringStage.NONE,)
+        clustering: dict[str, Any] = {"stage": pick(f"clustering/{domain}", stages)}
+        if clustering["stage"] is not ClusteringStage.NONE:
+            clustering["clusters"] = pick("clusters/int4" if domain == "int4" else "clusters", clusters)
+
+        if scheme in INTEGER_SCHEMES:
+            if clustering["stage"] is ClusteringStage.TRAINING:
+                quantization["granularity"] = Granularity.TENSOR
+            else:
+                quantization["granularity"] = pick("granularity", self.granularities)
+        if scheme in STATIC_SCHEMES:
+            quantization["io"] = pick("io", self.ios)
+        return quantization, sparsity, clustering
+
+    def _stages(self, scheme: Scheme) -> tuple[ClusteringStage, ...]:
+        """Stages that have an effect with this scheme."""
+        without = set()
+        if scheme not in INTEGER_SCHEMES:
+            without.add(ClusteringStage.INT8)
+        elif Granularity.TENSOR not in self.granularities:
+            # One scale per channel turns k distinct weights into up to k for each channel.
+            without.add(ClusteringStage.TRAINING)
+        return tuple(s for s in self.stages if s not in without) or (ClusteringStage.NONE,)
+
+    def _clusters(self, scheme: Scheme) -> tuple[int, ...]:
+        """Numbers of clusters that have an effect with this scheme."""
+        if scheme is Scheme.INT4:
+            return tuple(c for c in self.clusters if c < INT4_LEVELS)
+        return self.clusters
+
+
+def _domain(scheme: Scheme) -> str:
+    if scheme is Scheme.INT4:
+        return "int4"
+    return "integer" if scheme in INTEGER_SCHEMES else "float"
+
+
+def _following(path: Sequence[int]) -> Choose:
+    steps = iter(path)
+    return lambda _name, options: options[next(steps)]
+
+
+def _counting(path: Sequence[int], counts: list[int]) -> Choose:
+    """Follow a path and then the first options, and note how many there are at each step."""
+
+    def choose(_name: str, options: Sequence[Any]) -> Any:
+        depth = len(counts)
+        counts.append(len(options))
+        return options[path[depth] if depth < len(path) else 0]
+
+    return choose

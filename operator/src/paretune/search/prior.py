@@ -1,0 +1,95 @@
+"""The first trials: the baseline, the reference, and good guesses, so that the sampler starts from something.
+
+They need no look at the model: a study with the same space begins with the same trials.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from paretune_contract.settings import (
+    INTEGER_SCHEMES,
+    STATIC_SCHEMES,
+    Clustering,
+    ClusteringStage,
+    Granularity,
+    Quantization,
+    Scheme,
+    Settings,
+    Sparsity,
+    SparsityPattern,
+)
+
+from .choices import BASELINE, SearchSpace
+
+Origin = Literal["baseline", "reference", "prior"]
+LIMIT = 11
+"""Most trials that do not come from the sampler."""
+
+
+def first_trials(space: SearchSpace) -> tuple[tuple[Settings, Origin], ...]:
+    """Settings of trials 0, 1, 2, ... with their origin.
+
+    Trial 0 is the untouched model; trial 1 is plain int8 where the space has it; then up to nine guesses,
+    from the ones that cost nothing to the ones that are fine-tuned. Settings that the space does not contain
+    are left out, and so the list may be short.
+    """
+    found: dict[str, tuple[Settings, Origin]] = {BASELINE.digest(): (BASELINE, "baseline")}
+    reference = space.reference or _settings(space, Scheme.INT8, Granularity.CHANNEL)
+    if reference == space.reference or space.contains(reference):
+        found.setdefault(reference.digest(), (reference, "reference"))
+    for guess in _guesses(space):
+        if len(found) < LIMIT and space.contains(guess):
+            found.setdefault(guess.digest(), (guess, "prior"))
+    return tuple(found.values())
+
+
+def _guesses(space: SearchSpace) -> Iterator[Settings]:
+    channel, tensor = Granularity.CHANNEL, Granularity.TENSOR
+    yield _settings(space, Scheme.INT8, tensor)
+    yield _settings(space, Scheme.INT4, channel)
+    yield _settings(space, Scheme.DYNAMIC, channel)
+    yield _settings(space, Scheme.FLOAT16, channel)
+    best = next((s for s in (Scheme.INT8, Scheme.DYNAMIC) if s in space.schemes), space.schemes[-1])
+    yield _settings(space, best, tensor, clusters=32)
+    yield _settings(space, best, tensor, level=0.5)
+    yield _settings(space, best, tensor, level=0.5, clusters=16)
+    yield _settings(space, best, tensor, level=0.75, clusters=16)
+    yield _settings(space, best, tensor, pattern=SparsityPattern.TWO_OF_FOUR)
+    yield _settings(space, Scheme.INT4, channel, level=0.5)
+    yield _settings(space, Scheme.INT16X8, channel)
+
+
+def _settings(
+    space: SearchSpace,
+    scheme: Scheme,
+    granularity: Granularity,
+    *,
+    pattern: SparsityPattern = SparsityPattern.UNSTRUCTURED,
+    level: float = 0.0,
+    clusters: int = 0,
+) -> Settings:
+    """Settings as near to what is asked as the space's options allow."""
+    if granularity not in space.granularities:
+        granularity = space.granularities[0]
+    sparsity = Sparsity()
+    if pattern is SparsityPattern.TWO_OF_FOUR:
+        sparsity = Sparsity(pattern=pattern)
+    elif level > 0 and space.levels:
+        sparsity = Sparsity(pattern=pattern, level=min(space.levels, key=lambda v: (abs(v - level), v)))
+    clustering = Clustering()
+    if clusters > 0 and space.clusters:
+        integer = scheme in INTEGER_SCHEMES and ClusteringStage.INT8 in space.stages
+        clustering = Clustering(
+            stage=ClusteringStage.INT8 if integer else ClusteringStage.TRAINING,
+            clusters=min(space.clusters, key=lambda v: (abs(v - clusters), v)),
+        )
+    return Settings(
+        quantization=Quantization(
+            scheme=scheme,
+            granularity=granularity,
+            **({"io": space.ios[0]} if scheme in STATIC_SCHEMES else {}),
+        ),
+        sparsity=sparsity,
+        clustering=clustering,
+        layers=space.layers,
+    )

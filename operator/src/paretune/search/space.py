@@ -1,0 +1,278 @@
+"""Which part of the manifest's space model, data and devices allow, and why the rest is left out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from paretune_contract.dataset import Split
+from paretune_contract.measurement import DEVICE_METRICS, DOWNLOAD_SIZE
+from paretune_contract.model import ModelInfo
+from paretune_contract.settings import (
+    INTEGER_SCHEMES,
+    STATIC_SCHEMES,
+    ClusteringStage,
+    Granularity,
+    InputOutput,
+    LayerSettings,
+    Quantization,
+    Scheme,
+    Settings,
+    SparsityPattern,
+)
+from paretune_contract.stages import IntakeResult
+
+from ..api import Runtime
+from ..api.study import SparsitySpace, StudySpec
+from .choices import BASELINE, SearchSpace, Withheld
+
+__all__ = ["BASELINE", "SearchSpace", "SpaceError", "Withheld", "available", "pools_of"]
+
+T = TypeVar("T")
+
+BY_BITS = (Scheme.NONE, Scheme.FLOAT16, Scheme.INT16X8, Scheme.DYNAMIC, Scheme.INT8, Scheme.INT4)
+"""Schemes in the order of decreasing bits of weights and activations."""
+
+RUNNABLE: Mapping[Runtime, frozenset[Scheme]] = {
+    Runtime.LITERT: frozenset(Scheme),
+    Runtime.TFLM: frozenset({Scheme.NONE, Scheme.INT8, Scheme.INT16X8, Scheme.INT4}),
+    Runtime.ETHOS_U: frozenset({Scheme.INT8, Scheme.INT16X8}),
+    Runtime.EDGETPU: frozenset({Scheme.INT8}),
+}
+"""What each runtime executes: TFLM has no dynamic-range kernels; the Ethos-U maps int8 and int16 activations
+onto the NPU and int4 crashes its compiler; the Edge TPU compiler takes full int8 models only."""
+
+LEVEL_STEP_PERCENT = 5
+LOWEST_LEVEL_PERCENT = 10
+CLUSTER_STEPS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+
+
+class SpaceError(ValueError):
+    """The manifest asks for what model, data or devices do not allow; the message names the field."""
+
+
+def pools_of(spec: StudySpec) -> dict[str, Runtime]:
+    """Runtime of each device as the manifest tells it; litert where a pool knows better."""
+    return {d.name: d.effective_runtime or Runtime.LITERT for d in spec.effective_devices}
+
+
+def available(
+    spec: StudySpec, intake: IntakeResult, pools: Mapping[str, Runtime] | None = None
+) -> SearchSpace:
+    """The space that is left for this model, data and devices.
+
+    Args:
+        spec: the study.
+        intake: what intake found; `model` must be there.
+        pools: runtime of each device, by name; absent: as the manifest tells it.
+
+    Raises:
+        SpaceError: when `space.layers` asks for what cannot be done here, or a device can run nothing.
+    """
+    if intake.model is None:
+        raise ValueError("intake found no model")
+    given = _Given(spec, intake, intake.model, pools_of(spec) if pools is None else pools)
+    withheld: list[Withheld] = []
+
+    order = sorted(spec.space.quantization.schemes, key=BY_BITS.index)
+    schemes = _offer(order, lambda s: _why_no_scheme(s, given), lambda s: s.value, withheld)
+    schemes = schemes or (_fallback(given),)
+    patterns = _patterns(given, withheld)
+    stages = _stages(given, schemes, withheld)
+    forced = Settings(layers=spec.space.layers).layers
+    _check_layers(forced, given)
+
+    return SearchSpace(
+        schemes=schemes,
+        granularities=_unique(spec.space.quantization.granularity, tuple(Granularity))
+        if INTEGER_SCHEMES & set(schemes)
+        else (Granularity.CHANNEL,),
+        ios=_unique(spec.space.quantization.io, tuple(InputOutput))
+        if STATIC_SCHEMES & set(schemes)
+        else (InputOutput.FLOAT32,),
+        patterns=patterns,
+        levels=_levels(spec.space.sparsity.max) if SparsityPattern.UNSTRUCTURED in patterns else (),
+        stages=stages,
+        clusters=_cluster_steps(spec) if set(stages) != {ClusteringStage.NONE} else (),
+        layers=forced,
+        reference=_reference(forced, given.runtimes),
+        withheld=tuple(withheld),
+    )
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What decides on the space."""
+
+    spec: StudySpec
+    intake: IntakeResult
+    model: ModelInfo
+    runtimes: Mapping[str, Runtime]
+
+
+def _unique(values: Sequence[T], order: tuple[T, ...]) -> tuple[T, ...]:
+    return tuple(v for v in order if v in values)
+
+
+def _offer(
+    values: Sequence[T],
+    why_not: Callable[[T], str],
+    name: Callable[[T], str],
+    withheld: list[Withheld],
+) -> tuple[T, ...]:
+    """Values without a reason against them; the others are noted with theirs."""
+    offered: list[T] = []
+    for value in dict.fromkeys(values):
+        reason = why_not(value)
+        if reason:
+            withheld.append(Withheld(name(value), reason))
+        else:
+            offered.append(value)
+    return tuple(offered)
+
+
+# --- quantization -----------------------------------------------------------------------------------------
+
+
+def _why_no_scheme(scheme: Scheme, given: _Given) -> str:
+    layers = given.model.layers
+    for device, runtime in sorted(given.runtimes.items()):
+        if scheme not in RUNNABLE[runtime]:
+            what = "the untouched model" if scheme is Scheme.NONE else f"{scheme.value} models"
+            note = "; it is still measured as the baseline elsewhere" if scheme is Scheme.NONE else ""
+            return f"device {device} (runtime {runtime.value}) cannot run {what}{note}"
+    if scheme is Scheme.NONE:
+        return ""
+    if not layers:
+        return "the model has no operator with weights"
+    if scheme in STATIC_SCHEMES and Split.CALIBRATION not in given.intake.data:
+        return "static quantization learns the range of activations from dataset.calibration, which is absent"
+    if scheme is Scheme.INT4 and not any(layer.int4 for layer in layers):
+        found = ", ".join(sorted({layer.operator for layer in layers}))
+        return f"int4 weights are for CONV_2D and FULLY_CONNECTED, and this model has only {found}"
+    return ""
+
+
+def _fallback(given: _Given) -> Scheme:
+    """When nothing that the manifest lists is possible: the float model, else what the devices can run."""
+    reasons = {s: _why_no_scheme(s, given) for s in BY_BITS}
+    for scheme, reason in reasons.items():
+        if not reason:
+            return scheme
+    raise SpaceError(f"spec.devices: no scheme is left: int8: {reasons[Scheme.INT8]}")
+
+
+def _reference(forced: tuple[LayerSettings, ...], runtimes: Mapping[str, Runtime]) -> Settings | None:
+    """Plain int8, where a device cannot run the float baseline."""
+    if all(Scheme.NONE in RUNNABLE[runtime] for runtime in runtimes.values()):
+        return None
+    return Settings(quantization=Quantization(scheme=Scheme.INT8), layers=forced)
+
+
+# --- training ---------------------------------------------------------------------------------------------
+
+
+def _why_no_training(given: _Given) -> str:
+    if given.spec.dataset.train is None:
+        return "it needs fine-tuning, and dataset.train is absent"
+    if given.model.untrainable:
+        operators = ", ".join(given.model.untrainable)
+        return f"it needs fine-tuning, and no gradient passes through {operators}"
+    if given.intake.training is None or Split.TRAIN not in given.intake.data:
+        return "it needs fine-tuning, and intake found nothing to train with"
+    return ""
+
+
+def _why_invisible(given: _Given, what: str) -> str:
+    """Zeros and repeated weights shorten what is entropy-coded: the download, an NPU's weight stream."""
+    for objective in given.spec.objectives:
+        if objective.metric == DOWNLOAD_SIZE:
+            return ""
+        if objective.metric in DEVICE_METRICS:
+            devices = [objective.device] if objective.device else list(given.runtimes)
+            if any(given.runtimes.get(d) is Runtime.ETHOS_U for d in devices):
+                return ""
+    return f"{what} makes only the coded file smaller, and no objective is downloadSize"
+
+
+# --- sparsity ---------------------------------------------------------------------------------------------
+
+
+def _patterns(given: _Given, withheld: list[Withheld]) -> tuple[SparsityPattern, ...]:
+    spec = given.spec
+    asked = _asked(spec.space.sparsity.patterns, SparsitySpace().patterns)
+
+    def why_not(pattern: SparsityPattern) -> str:
+        if pattern is SparsityPattern.NONE:
+            return ""
+        if not any(layer.prunable for layer in given.model.layers):
+            return "no layer of this model can be pruned"
+        if pattern is SparsityPattern.UNSTRUCTURED and not _levels(spec.space.sparsity.max):
+            return f"space.sparsity.max is {spec.space.sparsity.max:g}"
+        if asked:  # one-shot pruning is poor, but whoever names a pattern shall have it
+            return ""
+        return _why_no_training(given) or _why_invisible(given, "sparsity")
+
+    order = _unique(spec.space.sparsity.patterns, tuple(SparsityPattern))
+    offered = _offer(order, why_not, lambda p: f"sparsity.{p.value}", withheld)
+    return offered or (SparsityPattern.NONE,)
+
+
+def _asked(values: Sequence[T], default: Sequence[T]) -> bool:
+    """The manifest chose: it lists something else than everything."""
+    return set(values) != set(default)
+
+
+def _levels(highest: float) -> tuple[float, ...]:
+    """Shares of zeros in steps of 5%, up to the manifest's bound."""
+    top = int(highest * 100 + 1e-6)
+    steps = tuple(
+        percent / 100 for percent in range(LOWEST_LEVEL_PERCENT, top + 1, LEVEL_STEP_PERCENT) if percent < 100
+    )
+    return steps or ((round(highest, 6),) if highest > 0 else ())
+
+
+# --- clustering -------------------------------------------------------------------------------------------
+
+
+def _stages(
+    given: _Given, schemes: Sequence[Scheme], withheld: list[Withheld]
+) -> tuple[ClusteringStage, ...]:
+    spec = given.spec
+    asked = _asked(spec.space.clustering.stages, tuple(ClusteringStage))
+
+    def why_not(stage: ClusteringStage) -> str:
+        if stage is ClusteringStage.NONE:
+            return ""
+        if not any(layer.clusterable for layer in given.model.layers):
+            return "no layer of this model can be clustered"
+        if stage is ClusteringStage.TRAINING and _why_no_training(given):
+            return _why_no_training(given)
+        if stage is ClusteringStage.INT8 and not INTEGER_SCHEMES & set(schemes):
+            return "it works on integer weights, and no integer scheme is left"
+        return "" if asked else _why_invisible(given, "clustering")
+
+    order = _unique(spec.space.clustering.stages, tuple(ClusteringStage))
+    offered = _offer(order, why_not, lambda s: f"clustering.{s.value}", withheld)
+    return offered or (ClusteringStage.NONE,)
+
+
+def _cluster_steps(spec: StudySpec) -> tuple[int, ...]:
+    """Numbers of clusters, descending, about a factor of 1.4 apart; the manifest's ends are among them."""
+    low, high = spec.space.clustering.clusters.min, spec.space.clustering.clusters.max
+    return tuple(sorted({low, high, *(c for c in CLUSTER_STEPS if low <= c <= high)}, reverse=True))
+
+
+# --- overrides --------------------------------------------------------------------------------------------
+
+
+def _check_layers(forced: tuple[LayerSettings, ...], given: _Given) -> None:
+    training = _why_no_training(given)
+    for i, layer in enumerate(forced):
+        path = f"spec.space.layers[{i}]"
+        if layer.quantization is not None:
+            reason = _why_no_scheme(layer.quantization.scheme, given)
+            if reason:
+                raise SpaceError(f"{path}.quantization.scheme: {layer.quantization.scheme.value}: {reason}")
+        clustering = layer.clustering
+        if clustering is not None and clustering.stage is ClusteringStage.TRAINING and training:
+            raise SpaceError(f"{path}.clustering.stage: training: {training}")
