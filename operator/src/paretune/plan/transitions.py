@@ -1,0 +1,133 @@
+"""How a trial's record changes when something happened to it. Pure: record in, record out."""
+
+from typing import Any
+
+from paretune_contract.failure import WORLD_REASONS, Reason
+from paretune_contract.measurement import Metrics
+from paretune_contract.stages import (
+    BENCHMARK,
+    BenchmarkResult,
+    CompressResult,
+    EvaluateResult,
+    Result,
+)
+
+from ..api import OptimizationTrial, State
+from ..api.trial import FinalMeasurement, PoolMeasurement, TrialArtifact
+from .observed import Work
+
+MESSAGE_LIMIT = 1000
+_ATTEMPTS = {**dict.fromkeys(WORLD_REASONS, 3), Reason.OUT_OF_MEMORY: 1}
+"""How often a stage is tried again. SIGKILL may be the system's or a person's: once more tells."""
+
+
+def started(trial: OptimizationTrial, work: Work, now: str) -> OptimizationTrial:
+    """A stage begins."""
+    if work.final:
+        return trial
+    status = trial.status
+    state = State.BENCHMARKING if work.stage == BENCHMARK else State.COMPRESSING
+    return _with(
+        trial,
+        state=state,
+        reason="",
+        message="",
+        started=status.started or now,
+    )
+
+
+def finished(
+    trial: OptimizationTrial, work: Work, result: Result, reference: str, now: str
+) -> OptimizationTrial:
+    """A stage ended, well or not. `reference` is the sha256 that a benchmark was interleaved with."""
+    if work.final:
+        return _with_final(trial, work, result, reference)
+    if result.reason is not None:
+        return _failed(trial, work, result, now)
+    if isinstance(result, CompressResult) and result.artifact is not None:
+        sha = result.artifact.sha256
+        return _with(
+            trial,
+            artifact=TrialArtifact(uri=f"candidates/{sha}.tflite", sha256=sha, bytes=result.artifact.bytes),
+            metrics={**trial.status.metrics, **result.metrics},
+            coder=result.coder,
+            evaluation=result.evaluation,
+            dtypes=result.inspection.dtypes if result.inspection else {},
+            sparsity=result.inspection.sparsity if result.inspection else None,
+            steps=(*trial.status.steps, *result.steps),
+        )
+    if isinstance(result, BenchmarkResult):
+        return measured(trial, work.pool, result.metrics, _pool(result, reference), result)
+    raise TypeError(f"{type(result).__name__} is no result of {work.stage}")
+
+
+def measured(
+    trial: OptimizationTrial, pool: str, metrics: Metrics, measurement: PoolMeasurement, result: Result | None = None
+) -> OptimizationTrial:
+    """A pool's measurements join the record."""
+    return _with(
+        trial,
+        metrics={**trial.status.metrics, **metrics},
+        pools={**trial.status.pools, pool: measurement},
+        steps=(*trial.status.steps, *(result.steps if result else ())),
+    )
+
+
+def copied(trial: OptimizationTrial, pool: str, source: OptimizationTrial) -> OptimizationTrial:
+    """Equal bytes are never measured twice: take the earlier trial's measurements."""
+    metrics = {k: v for k, v in source.status.metrics.items() if k.endswith(f"/{pool}")}
+    return measured(
+        trial, pool, metrics, source.status.pools[pool].model_copy(update={"copied_from": source.number})
+    )
+
+
+def concluded(
+    trial: OptimizationTrial, state: State, reason: str, message: str, now: str
+) -> OptimizationTrial:
+    """The trial is over."""
+    return _with(trial, state=state, reason=reason, message=message[:MESSAGE_LIMIT], finished=now)
+
+
+def _failed(trial: OptimizationTrial, work: Work, result: Result, now: str) -> OptimizationTrial:
+    assert result.reason is not None
+    attempts = trial.status.attempts
+    if attempts < _ATTEMPTS.get(result.reason, 0):
+        return _with(
+            trial,
+            state=State.PENDING,
+            attempts=attempts + 1,
+            reason=result.reason.value,
+            message=result.message[:MESSAGE_LIMIT],
+        )
+    where = f" (on pool {work.pool})" if work.pool else ""
+    blame = f" ({attempts + 1} attempts)" if attempts else ""
+    return concluded(
+        _with(trial, steps=(*trial.status.steps, *result.steps)),
+        State.FAILED,
+        result.reason.value,
+        f"{result.message}{where}{blame}",
+        now,
+    )
+
+
+def _pool(result: BenchmarkResult, reference: str) -> PoolMeasurement:
+    return PoolMeasurement(
+        latency=result.latency, memory=result.memory, environment=result.environment, reference=reference
+    )
+
+
+def _with_final(trial: OptimizationTrial, work: Work, result: Result, reference: str) -> OptimizationTrial:
+    final = trial.status.final or FinalMeasurement()
+    change: dict[str, Any] = {}
+    if result.reason is not None:
+        change["faults"] = {**final.faults, work.pool or "test": f"{result.reason.value}: {result.message}"[:500]}
+    elif isinstance(result, BenchmarkResult):
+        change["metrics"] = {**final.metrics, **result.metrics}
+        change["pools"] = {**final.pools, work.pool: _pool(result, reference)}
+    elif isinstance(result, EvaluateResult):
+        change["test"] = result.metrics
+    return _with(trial, final=final.model_copy(update=change))
+
+
+def _with(trial: OptimizationTrial, **change: Any) -> OptimizationTrial:
+    return trial.model_copy(update={"status": trial.status.model_copy(update=change)})
