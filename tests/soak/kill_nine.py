@@ -24,6 +24,11 @@ def finished(work: WorkDirectory) -> dict[int, OptimizationTrial]:
     return {t.number: t for t in trials if t.final}
 
 
+def as_searched(trial: OptimizationTrial) -> OptimizationTrial:
+    """The record without the rounds after the search, which alone may join a final trial."""
+    return trial.model_copy(update={"status": trial.status.model_copy(update={"final": None})})
+
+
 def descendants(pid: int) -> set[int]:
     found: set[int] = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -45,7 +50,9 @@ def alive(pid: int) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("study", type=Path)
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--times", type=int, default=10)
@@ -73,21 +80,28 @@ def main() -> int:
         now = finished(work)
         changed = [n for n, trial in before.items() if now.get(n) != trial]
         print(
-            f"kill {kill + 1}: after {wait:4.1f} s, {len(now):3d} trials finished, {len(children)} processes ended"
+            f"kill {kill + 1}: after {wait:4.1f} s, {len(now):3d} trials finished, "
+            f"{len(children)} processes ended"
             f"{f', STILL ALIVE {left}' if left else ''}{f', LOST OR CHANGED {changed}' if changed else ''}",
             flush=True,
         )
         if left or changed:
             return 1
         before = now
-    code = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode
+    code = subprocess.run(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+    ).returncode
     trials = work.read_trials()
-    changed = [n for n, t in before.items() if t.model_copy(update={"status": t.status.model_copy(update={"final": None})})
-               != trials[n].model_copy(update={"status": trials[n].status.model_copy(update={"final": None})})]  # fmt: skip
+    changed = [n for n, trial in before.items() if as_searched(trial) != as_searched(trials[n])]
     digests = [t.settings.digest() for t in trials]
-    print(f"end: exit {code}, {len(trials)} trials, {len(set(digests))} distinct settings, changed: {changed or 'none'}")
+    print(
+        f"end: exit {code}, {len(trials)} trials, {len(set(digests))} distinct settings, "
+        f"changed: {changed or 'none'}"
+    )
     replay = subprocess.run([sys.executable, "-m", "paretune.cli", "replay", str(args.workdir)], check=False)
-    return int(bool(changed) or len(set(digests)) != len(trials) or replay.returncode != 0 or code not in (0, 3))
+    return int(
+        bool(changed) or len(set(digests)) != len(trials) or replay.returncode != 0 or code not in (0, 3)
+    )
 
 
 if __name__ == "__main__":

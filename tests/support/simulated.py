@@ -40,9 +40,11 @@ class Killed(BaseException):
 
 
 class SimulatedStages:
-    """Stages that answer at once, in an order drawn from `seed`. `kill_at` raises Killed before that answer."""
+    """Stages that answer at once, in an order drawn from `seed`; Killed is raised before answer `kill_at`."""
 
-    def __init__(self, seed: int = 0, kill_at: int | None = None, fail: Callable[[Settings], bool] | None = None):
+    def __init__(
+        self, seed: int = 0, kill_at: int | None = None, fail: Callable[[Settings], bool] | None = None
+    ):
         self.started: list[tuple[int, str, str, bool]] = []
         self._calls: list[Call] = []
         self._random = random.Random(seed)
@@ -109,7 +111,9 @@ class SimulatedStages:
         ratio = SPEED[settings.quantization.scheme.value]
         return BenchmarkResult(
             metrics={
-                f"latency/{request.pool}": Measurement(value=ratio * 1e-3, low=ratio * 0.99e-3, high=ratio * 1.01e-3),
+                f"latency/{request.pool}": Measurement(
+                    value=ratio * 1e-3, low=ratio * 0.99e-3, high=ratio * 1.01e-3
+                ),
                 f"latencyRatio/{request.pool}": Measurement(value=ratio, low=ratio * 0.99, high=ratio * 1.01),
                 f"peakMemory/{request.pool}": Measurement.exact(50_000),
             }
@@ -139,7 +143,8 @@ def simulated_intake(folder: Path, test: bool = True) -> IntakeResult:
     """Intake of a small classifier with every split."""
     layers = tuple(
         LayerInfo(
-            name=f"conv{i}", operator="CONV_2D", weight_tensor=i, weight_shape=(16, 3, 3, 16), weights=2304, macs=10**6,
+            name=f"conv{i}", operator="CONV_2D", weight_tensor=i, weight_shape=(16, 3, 3, 16), weights=2304,
+            macs=10**6,
             trainable=True, prunable=True, clusterable=True, int4=True,
         )
         for i in range(4)
@@ -147,8 +152,10 @@ def simulated_intake(folder: Path, test: bool = True) -> IntakeResult:
     splits = [s for s in Split if test or s is not Split.TEST]
     return IntakeResult(
         model=ModelInfo(
-            uri="model.keras", format=SourceFormat.KERAS, source_sha256="0" * 64, path=str(folder / "float.tflite"),
-            sha256="1" * 64, bytes=100_000, inputs=(TensorInfo(name="x", shape=(1, 8, 8, 1), dtype="float32"),),
+            uri="model.keras", format=SourceFormat.KERAS, source_sha256="0" * 64,
+            path=str(folder / "float.tflite"),
+            sha256="1" * 64, bytes=100_000,
+            inputs=(TensorInfo(name="x", shape=(1, 8, 8, 1), dtype="float32"),),
             outputs=(TensorInfo(name="y", shape=(1, 10), dtype="float32"),), layers=layers, parameters=10_000,
             macs=4 * 10**6,
         ),

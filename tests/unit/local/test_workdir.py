@@ -24,7 +24,8 @@ def record(number: int) -> OptimizationTrial:
             ask=Ask(seed=1, seen="0"),
         ),
         status=TrialStatus(
-            state=State.COMPLETE, metrics={"accuracy": wilson(9, 10), "latency/cpu": Measurement.exact(0.00123)}
+            state=State.COMPLETE,
+            metrics={"accuracy": wilson(9, 10), "latency/cpu": Measurement.exact(0.00123)},
         ),
     )
 
@@ -76,7 +77,9 @@ def test_a_second_run_is_refused_and_told_who_holds_the_folder(work: WorkDirecto
             "try:\n    WorkDirectory(Path(sys.argv[1])).locked().__enter__()\n"
             "except Locked as e: print(e)"
         )
-        out = subprocess.run([sys.executable, "-c", code, str(work.root)], capture_output=True, text=True, check=True)
+        out = subprocess.run(
+            [sys.executable, "-c", code, str(work.root)], capture_output=True, text=True, check=True
+        )
     assert f"process {os.getpid()}" in out.stdout
     with work.locked():
         pass  # and it is free again

@@ -80,14 +80,17 @@ def test_a_refusal_keeps_its_reason_and_sentence(pool: WorkerPool, tmp_path: Pat
     assert (result.reason, result.message) == (Reason.NO_EFFECT, "no trace of int4")
 
 
-def test_an_unexpected_fault_is_a_result_and_its_traceback_is_in_the_log(pool: WorkerPool, tmp_path: Path) -> None:
+def test_an_unexpected_fault_is_a_result_and_its_traceback_is_in_the_log(
+    pool: WorkerPool, tmp_path: Path
+) -> None:
     result = ask(pool, tmp_path, "fault")
     assert result.reason is Reason.INTERNAL
     assert "Traceback" in (tmp_path / "trial.log").read_text()
 
 
 @pytest.mark.parametrize(
-    ("do", "reason", "word"), [("segfault", Reason.CRASHED, "SIGSEGV"), ("killed", Reason.OUT_OF_MEMORY, "memory")]
+    ("do", "reason", "word"),
+    [("segfault", Reason.CRASHED, "SIGSEGV"), ("killed", Reason.OUT_OF_MEMORY, "memory")],
 )
 def test_a_process_that_dies_gives_the_cause_and_is_replaced(
     pool: WorkerPool, tmp_path: Path, do: str, reason: Reason, word: str

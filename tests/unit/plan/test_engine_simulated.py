@@ -1,4 +1,4 @@
-"""The engine with simulated stages: the plan acts as the study's rules say, whatever happens to the process."""
+"""The engine with simulated stages: the study's rules hold, whatever happens to the process."""
 
 import random
 import threading
@@ -17,7 +17,9 @@ def settings_of(trials: tuple[OptimizationTrial, ...]) -> list[dict[str, object]
     return [t.settings.canonical() for t in trials]
 
 
-def run_to_end(folder: Path, study: object = None, seed: int = 0, **kwargs: object) -> tuple[OptimizationTrial, ...]:
+def run_to_end(
+    folder: Path, study: object = None, seed: int = 0, **kwargs: object
+) -> tuple[OptimizationTrial, ...]:
     engine = simulated_engine(folder, SimulatedStages(seed, **kwargs), study)  # type: ignore[arg-type]
     assert engine.run() is not None
     return engine.trials
@@ -79,7 +81,9 @@ def test_a_killed_study_goes_on_to_the_very_same_trials(tmp_path: Path, kill_at:
     assert settings_of(run_to_end(tmp_path / "cut")) == settings_of(whole)
 
 
-def test_at_parallelism_two_nothing_is_lost_or_repeated_over_ten_kills_and_replay_passes(tmp_path: Path) -> None:
+def test_at_parallelism_two_nothing_is_lost_or_repeated_over_ten_kills_and_replay_passes(
+    tmp_path: Path,
+) -> None:
     study = simulated_study(40, 2)
     draw = random.Random(1)
     finished: dict[int, OptimizationTrial] = {}
@@ -108,7 +112,7 @@ def test_replay_finds_a_changed_suggestion(tmp_path: Path) -> None:
         update={"spec": trials[15].spec.model_copy(update={"settings": other.settings})}
     )
     outcomes = list(replay(engine.space, resolve(study.spec), 7, study.spec.search.sampler, tuple(trials)))
-    assert [o.number for o in outcomes if isinstance(o, Difference)][0] == 15
+    assert next(o.number for o in outcomes if isinstance(o, Difference)) == 15
 
 
 def test_a_bigger_budget_goes_on_with_the_next_number(tmp_path: Path) -> None:

@@ -1,5 +1,56 @@
-"""The command line."""
+"""The command line: `paretune init | validate | plan | run | report | explain | export | replay | gc`."""
+
+import sys
+
+import click
+
+from .errors import BadInput, NothingFeasible
+from .explain import explain
+from .export import export
+from .gc import gc
+from .init import init
+from .plan import plan
+from .replay import replay
+from .report import report
+from .run import run
+from .validate import validate
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 done, 2 bad input, 3 nothing feasible, 130 interrupted, 1 anything else.",
+)
+@click.version_option(package_name="paretune", prog_name="paretune")
+def paretune() -> None:
+    """Find the versions of a TensorFlow model that are worth shipping: small, fast and still accurate.
+
+    Begin with `paretune init model.keras --data eval.npz > study.yaml`, look at `paretune plan study.yaml`,
+    then `paretune run study.yaml`.
+    """
+
+
+for command in (init, validate, plan, run, report, explain, export, replay, gc):
+    paretune.add_command(command)
 
 
 def main() -> None:
-    raise SystemExit("not yet")
+    """Entry point. Turns what went wrong into a sentence and an exit code."""
+    try:
+        code = paretune.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Abort:
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (BadInput, NothingFeasible) as error:
+        for line in error.lines:
+            click.echo(line, err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # `paretune plan | head`
+        sys.stderr.close()
+        sys.exit(0)

@@ -15,12 +15,13 @@ from paretune_contract.failure import Reason
 from paretune_contract.measurement import DEVICE_METRICS, SIZE_METRICS
 from paretune_contract.stages import INTAKE, IntakeRequest, IntakeResult
 
-from ..api import OptimizationStudy
+from ..api import OptimizationStudy, Runtime
 from ..api.manifest import Fault, ManifestError, immutable_difference, load
 from ..search.objectives import ResolvedObjective, resolve
+from ..search.space import SpaceError, available
 from .capacity import cores_here
 from .pools import PoolNotHere, drop_devices, local_pools
-from .workdir import StudyState, WorkDirectory
+from .workdir import LocalPool, StudyState, WorkDirectory
 from .workers import Call, WorkerPool
 
 INTAKE_SECONDS = 1800.0
@@ -89,6 +90,10 @@ def accept(
         if earlier is not None and state is not None:
             _same_content(earlier, intake, work)
         work.write_intake(request, intake)
+    try:
+        available(spec, intake, runtimes(pools))
+    except SpaceError as error:
+        raise Refused([str(error)]) from error
     if state is None:
         seed = study.spec.search.seed
         state = StudyState(
@@ -107,6 +112,11 @@ def accept(
     work.write_study(text)
     work.write_state(state)
     return Accepted(study.model_copy(update={"spec": spec}), state, intake, resumed)
+
+
+def runtimes(pools: Iterable[LocalPool]) -> dict[str, Runtime]:
+    """What candidates run on here: LiteRT, also where it stands in for something else."""
+    return {p.name: Runtime.LITERT for p in pools}
 
 
 def run_intake(request: IntakeRequest, work: WorkDirectory) -> IntakeResult:
@@ -144,7 +154,9 @@ def intake_request(study: OptimizationStudy, base: Path, cache: Path) -> IntakeR
     return IntakeRequest(
         model_uri=absolute_uri(spec.model.uri, base),
         dataset={
-            split: DataRequest(uri=absolute_uri(s.uri, base), format=s.format) for split, s in sources.items() if s
+            split: DataRequest(uri=absolute_uri(s.uri, base), format=s.format)
+            for split, s in sources.items()
+            if s
         },
         scaling=Scaling(scale=spec.dataset.scale, offset=spec.dataset.offset),
         training=spec.training,
@@ -177,14 +189,19 @@ def _same_study(
     earlier = work.read_study()
     faults = immutable_difference(earlier, study)
     if faults:
-        raise Refused([*(str(f) for f in faults), f"{work.root} holds the study as it was; --restart begins a new one."])
+        raise Refused(
+            [*(str(f) for f in faults), f"{work.root} holds the study as it was; --restart begins a new one."]
+        )
     for option, asked, kept in (
         ("--without", set(without), set(state.without)),
         ("--as-local", set(as_local), {p.name for p in state.pools if p.proxy}),
     ):
         if asked and asked != kept:
             raise Refused(
-                [f"{option} {' '.join(sorted(asked))}: the study in {work.root} began with {sorted(kept) or 'none'}"]
+                [
+                    f"{option} {' '.join(sorted(asked))}: the study in {work.root} began with "
+                    f"{', '.join(sorted(kept)) or 'none'}"
+                ]
             )
 
 
@@ -210,7 +227,9 @@ def _fingerprints(request: IntakeRequest) -> dict[str, str]:
         path = Path(uri)
         files = sorted(path.rglob("*")) if path.is_dir() else [path] if path.exists() else []
         stats = [f.stat() for f in files if f.is_file()]
-        found[uri] = f"{len(stats)} {sum(s.st_size for s in stats)} {max((s.st_mtime_ns for s in stats), default=0)}"
+        found[uri] = (
+            f"{len(stats)} {sum(s.st_size for s in stats)} {max((s.st_mtime_ns for s in stats), default=0)}"
+        )
     return found
 
 
@@ -220,12 +239,22 @@ def _notices(study: OptimizationStudy, without: Collection[str]) -> list[str]:
         notices.append(f"Left out on this machine, with their objectives: {', '.join(sorted(without))}.")
     cluster = [d.name for d in study.spec.devices if d.pool is not None]
     if cluster or study.spec.compress.queue != "default":
-        notices.append("Queues, tolerations and node selectors have no meaning on one machine and were ignored.")
+        notices.append(
+            "Queues, tolerations and node selectors have no meaning on one machine and were ignored."
+        )
     return notices
 
 
 def _versions() -> dict[str, str]:
-    names = ("paretune", "optuna", "tensorflow-cpu", "tensorflow", "ai-edge-litert", "litert-quantizer", "mlflow")
+    names = (
+        "paretune",
+        "optuna",
+        "tensorflow-cpu",
+        "tensorflow",
+        "ai-edge-litert",
+        "litert-quantizer",
+        "mlflow",
+    )
     found = {"python": platform.python_version()}
     for name in names:
         try:

@@ -35,7 +35,11 @@ def capacity(
 
 def cores_here() -> tuple[int, ...]:
     """CPUs that this process may use, less what a container's quota takes away."""
-    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    allowed = (
+        sorted(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else list(range(os.cpu_count() or 1))
+    )
     quota = _cgroup_cpus()
     return tuple(allowed[: max(1, int(quota))] if quota else allowed)
 

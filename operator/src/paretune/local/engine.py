@@ -11,7 +11,6 @@ from paretune_contract.dataset import DataInfo, Split
 from paretune_contract.failure import Reason
 from paretune_contract.settings import Settings
 from paretune_contract.stages import (
-
     COMPRESS,
     EVALUATE,
     Artifact,
@@ -22,7 +21,7 @@ from paretune_contract.stages import (
 )
 from pydantic import BaseModel
 
-from ..api import OptimizationTrial, Runtime
+from ..api import OptimizationTrial
 from ..api.meta import Metadata
 from ..api.trial import TrialSpec
 from ..plan import transitions
@@ -34,7 +33,7 @@ from ..search.front import FrontDocument, front_document
 from ..search.objectives import resolve
 from ..search.sampler import SpaceExhausted, suggest
 from ..search.space import available
-from .accept import Accepted, quality_metrics
+from .accept import Accepted, quality_metrics, runtimes
 from .capacity import capacity, cores_here, free_memory
 from .workdir import StudyState, WorkDirectory
 from .workers import Call, Stages, WorkerPool
@@ -85,7 +84,7 @@ class Engine:
         self._cpus = cores_here()
         self.capacity, notices = _capacity(self._study.spec.budget.parallelism, self._state, self._cpus)
         self.notices = (*self._state.notices, *notices)
-        self.space = available(self._study.spec, self._intake, dict.fromkeys((p.name for p in self._state.pools), Runtime.LITERT))
+        self.space = available(self._study.spec, self._intake, runtimes(self._state.pools))
         self._trials = list(work.read_trials())
         self._running: dict[Work, Call] = {}
         self._phase = ""
@@ -254,7 +253,9 @@ class Engine:
     def _artifact(self, number: int) -> Artifact:
         artifact = self._trials[number].status.artifact
         assert artifact is not None
-        return Artifact(path=str(self._work.root.absolute() / artifact.uri), sha256=artifact.sha256, bytes=artifact.bytes)
+        return Artifact(
+            path=str(self._work.root.absolute() / artifact.uri), sha256=artifact.sha256, bytes=artifact.bytes
+        )
 
     def _collect(self) -> bool:
         answers = self._workers.wait(0.5)
@@ -288,7 +289,9 @@ class Engine:
     def _write_front(self) -> FrontDocument | None:
         if not self._trials or not self._trials[0].final:
             return None
-        document = front_document(self._study, self._state.uid, self._state.seed, self._objectives, self.trials)
+        document = front_document(
+            self._study, self._state.uid, self._state.seed, self._objectives, self.trials
+        )
         self._work.write_front(document.model_dump(mode="json", by_alias=True, exclude_none=True))
         return document
 
@@ -317,6 +320,3 @@ def _without_test(data: dict[Split, DataInfo]) -> dict[Split, DataInfo]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-

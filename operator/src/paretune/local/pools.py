@@ -30,7 +30,9 @@ def local_pools(
     for option, names in (("--without", without), ("--as-local", as_local)):
         for name in names:
             if name not in devices:
-                raise PoolNotHere(f"{option} {name}: the study has no such device; it has {', '.join(devices)}")
+                raise PoolNotHere(
+                    f"{option} {name}: the study has no such device; it has {', '.join(devices)}"
+                )
     pools = []
     for name, device in devices.items():
         if name in without:
@@ -38,13 +40,13 @@ def local_pools(
         cause = _elsewhere(device)
         if cause and name not in as_local:
             raise PoolNotHere(
-                f"device {name}: {cause}. Leave it out with --without {name} (its objectives are dropped), or "
-                f"measure it here as a proxy with --as-local {name}."
+                f"device {name}: {cause}. Leave it out with --without {name} (its objectives are dropped), "
+                f"or measure it here as a proxy with --as-local {name}."
             )
         if device.threads > cores:
             raise PoolNotHere(
-                f"device {name}: threads {device.threads} are more than this machine's {cores} cores. Leave it out "
-                f"with --without {name}, or set its threads to at most {cores}."
+                f"device {name}: threads {device.threads} are more than this machine's {cores} cores. "
+                f"Leave it out with --without {name}, or set its threads to at most {cores}."
             )
         pools.append(LocalPool(name=name, threads=device.threads, proxy=name in as_local and bool(cause)))
     return tuple(pools)

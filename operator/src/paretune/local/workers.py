@@ -1,5 +1,6 @@
 """Stage processes: started once, fed with JSON lines, replaced when they die."""
 
+import contextlib
 import json
 import os
 import selectors
@@ -142,7 +143,9 @@ class Worker:
             timeout = self.call.timeout
             self.kill()
             self.call = None
-            return Result(reason=Reason.TIMED_OUT, message=f"The stage took more than {timeout:.0f} s and was ended")
+            return Result(
+                reason=Reason.TIMED_OUT, message=f"The stage took more than {timeout:.0f} s and was ended"
+            )
         return None
 
     @property
@@ -159,10 +162,8 @@ class Worker:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-                except BrokenPipeError:
-                    pass
 
 
 def _death(code: int) -> Result:

@@ -44,7 +44,10 @@ def _settle(seen: Observed) -> Iterator[Action]:
         if trial.number > 0 and seen.baseline is not None and not seen.baseline.final:
             continue
         verdict = gates.verdict(
-            seen.objectives, trial, seen.baseline if seen.baseline is not trial else None, searched_pools(seen)
+            seen.objectives,
+            trial,
+            seen.baseline if seen.baseline is not trial else None,
+            searched_pools(seen),
         )
         if verdict is not None:
             yield Conclude(trial.number, *verdict)

@@ -9,7 +9,7 @@ from ..api.study import StudySpec
 from .observed import Capacity
 
 TRAINING_RATE = 2.0e10
-"""Multiply-accumulates a second and core, forward and backward counted as three (a desktop core, small nets)."""
+"""Multiply-accumulates a second and core, forward and backward counted as three; small networks."""
 STEP_SECONDS = 0.003
 INFERENCE_RATE = 2.0e9
 FIXED_SECONDS = 1.5
@@ -38,12 +38,19 @@ def estimate(spec: StudySpec, intake: IntakeResult, capacity: Capacity, searched
     if intake.training is not None and Split.TRAIN in intake.data:
         t = intake.training
         samples = intake.data[Split.TRAIN].samples
-        epoch = 3 * macs * samples / (TRAINING_RATE * capacity.compress_cores) + samples / t.batch_size * STEP_SECONDS
+        epoch = (
+            3 * macs * samples / (TRAINING_RATE * capacity.compress_cores)
+            + samples / t.batch_size * STEP_SECONDS
+        )
         training = t.epochs * epoch
-    evaluation = intake.data[Split.EVALUATION].samples * (macs / INFERENCE_RATE / capacity.compress_cores + 2e-5)
+    evaluation = intake.data[Split.EVALUATION].samples * (
+        macs / INFERENCE_RATE / capacity.compress_cores + 2e-5
+    )
     evaluation = min(evaluation, spec.evaluation.seconds)
     benchmark = spec.benchmark.seconds * BENCHMARK_SHARE * searched_pools
     one = FIXED_SECONDS + evaluation + training * TRAINED_SHARE + benchmark
     final = 5 * spec.benchmark.seconds * BENCHMARK_SHARE * max(1, len(capacity.pool_cores))
     start = START_SECONDS if training else 2.0
-    return Estimate(training, evaluation, benchmark, start + spec.budget.trials * one / capacity.parallelism + final)
+    return Estimate(
+        training, evaluation, benchmark, start + spec.budget.trials * one / capacity.parallelism + final
+    )

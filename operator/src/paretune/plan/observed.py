@@ -10,7 +10,7 @@ from ..search.objectives import ResolvedObjective
 
 @dataclass(frozen=True, order=True)
 class Work:
-    """One stage of one trial. `pool` is empty but for benchmarks; `final` marks the rounds after the search."""
+    """One stage of one trial. `pool` is for benchmarks; `final` marks the rounds after the search."""
 
     number: int
     stage: str
@@ -27,7 +27,7 @@ class Capacity:
         cores: cores for stages, all of them together.
         compress_cores: cores of one compress or evaluate stage.
         pool_cores: cores of one benchmark, by pool.
-        benchmarks: benchmarks at the same time, over all pools (one on a machine; the pools' sum in a cluster).
+        benchmarks: benchmarks at the same time, over all pools: one on a machine.
     """
 
     parallelism: int

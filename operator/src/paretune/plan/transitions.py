@@ -62,7 +62,11 @@ def finished(
 
 
 def measured(
-    trial: OptimizationTrial, pool: str, metrics: Metrics, measurement: PoolMeasurement, result: Result | None = None
+    trial: OptimizationTrial,
+    pool: str,
+    metrics: Metrics,
+    measurement: PoolMeasurement,
+    result: Result | None = None,
 ) -> OptimizationTrial:
     """A pool's measurements join the record."""
     return _with(
@@ -120,7 +124,10 @@ def _with_final(trial: OptimizationTrial, work: Work, result: Result, reference:
     final = trial.status.final or FinalMeasurement()
     change: dict[str, Any] = {}
     if result.reason is not None:
-        change["faults"] = {**final.faults, work.pool or "test": f"{result.reason.value}: {result.message}"[:500]}
+        change["faults"] = {
+            **final.faults,
+            work.pool or "test": f"{result.reason.value}: {result.message}"[:500],
+        }
     elif isinstance(result, BenchmarkResult):
         change["metrics"] = {**final.metrics, **result.metrics}
         change["pools"] = {**final.pools, work.pool: _pool(result, reference)}

@@ -1,0 +1,5 @@
+"""`python -m paretune.cli`."""
+
+from . import main
+
+main()
