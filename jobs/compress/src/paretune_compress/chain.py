@@ -1,0 +1,192 @@
+"""From settings to a finished file: a chain of content-addressed steps.
+
+float .tflite -> [train or prune] -> float .tflite -> [calibrate, quantize] -> [cluster integers] -> file
+
+The key of each step names the bytes that go in and those settings that matter to it, so one trained network
+serves many quantizations, and one calibration many schemes.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from paretune_contract.dataset import DataInfo, Scaling, Split
+from paretune_contract.failure import Reason, StageError
+from paretune_contract.model import ModelInfo
+from paretune_contract.settings import ClusteringStage, Settings
+from paretune_contract.stages import Step
+from paretune_contract.training import ResolvedTraining
+from paretune_store.files import sha256_file
+from paretune_store.steps import JSON, CachedStep, StepCache
+
+from . import flatbuffer as fb
+from .data import PreparedSplit
+from .layers import LayerPlan
+from .steps.calibration import Ranges, calibrate
+from .steps.clustering import cluster
+from .steps.quantization import needs_calibration, quantize, quantizes
+from .steps.sparsity import prune
+from .train.port import Trainer, TrainingTask
+
+MODEL = "model.tflite"
+RANGES = "ranges.npz"
+PRUNE_VERSION, CALIBRATE_VERSION, QUANTIZE_VERSION, CLUSTER_VERSION = 1, 1, 1, 1
+
+
+@dataclass(frozen=True)
+class File:
+    """A file and the sha256 (hex) of its bytes."""
+
+    path: Path
+    sha256: str
+
+
+@dataclass
+class Chain:
+    """The steps of one trial.
+
+    model, data, scaling, training: what there is to work with.
+    threads: for training and calibration.
+    seed: of training.
+    trainer: how networks are trained.
+    steps: what was done so far, in order.
+    """
+
+    cache: StepCache
+    model: ModelInfo
+    data: Mapping[Split, DataInfo]
+    scaling: Scaling
+    training: ResolvedTraining | None
+    trainer: Trainer
+    threads: int
+    seed: int
+    steps: list[Step] = field(default_factory=list)
+
+    def run(self, settings: Settings, plans: Sequence[LayerPlan]) -> File:
+        """Do what the settings say; the finished file lies in the cache.
+
+        Raises:
+            StageError: what a step raises, or STEP_FAILED when data for a step is missing.
+        """
+        file = File(Path(self.model.path), self.model.sha256)
+        if _trains(plans):
+            file = self._trained(file, plans)
+        if quantizes(plans):
+            file = self._quantized(file, settings, plans)
+        if any(p.clustering.stage is ClusteringStage.INT8 for p in plans):
+            file = self._clustered(file, plans)
+        return file
+
+    def _trained(self, file: File, plans: Sequence[LayerPlan]) -> File:
+        if self.training is None:
+            return self._pruned(file, plans)
+        info = self._split(Split.TRAIN, "fine-tuning")
+        task = TrainingTask(file.path, plans, self.training, self.seed, self.threads)
+        inputs: dict[str, JSON] = {**self._identity(file, info), **self.trainer.settings(task)}
+        step = self.cache.run(
+            self.trainer.name,
+            self.trainer.version,
+            inputs,
+            lambda folder: self.trainer.train(task, PreparedSplit(info, self.scaling), folder),
+        )
+        self._note(self.trainer.name, step, _training_note(step.folder))
+        return _file(step)
+
+    def _pruned(self, file: File, plans: Sequence[LayerPlan]) -> File:
+        """One-shot magnitude pruning: all there is without training data."""
+        if any(p.clustering.stage is ClusteringStage.TRAINING for p in plans):
+            raise StageError(
+                Reason.STEP_FAILED,
+                "clustering.stage is training, but there is nothing to train with: dataset.train is missing "
+                "or the model has operators without a gradient",
+            )
+        layers: list[JSON] = [
+            [p.layer.weight_tensor, p.sparsity.pattern.value, p.zeros] for p in plans if p.zeros > 0
+        ]
+
+        def produce(folder: Path) -> None:
+            model = fb.read(file.path)
+            prune(model, plans)
+            fb.write(model, folder / MODEL)
+
+        inputs: dict[str, JSON] = {"model": file.sha256, "layers": layers}
+        step = self.cache.run("prune", PRUNE_VERSION, inputs, produce)
+        self._note("prune", step, "one shot, without fine-tuning")
+        return _file(step)
+
+    def _quantized(self, file: File, settings: Settings, plans: Sequence[LayerPlan]) -> File:
+        ranges = self._calibrated(file) if needs_calibration(settings, plans) else None
+        inputs: dict[str, JSON] = {
+            "model": file.sha256,
+            "ranges": ranges.key if ranges else None,
+            "quantization": settings.quantization.model_dump(mode="json"),
+            "layers": [[p.layer.name, p.scheme.value, p.granularity.value] for p in plans],
+            "tool": f"litert-quantizer {version('litert-quantizer')}",
+        }
+
+        def produce(folder: Path) -> None:
+            found = Ranges.load(ranges.folder / RANGES) if ranges else None
+            (folder / MODEL).write_bytes(quantize(file.path, settings, plans, found))
+
+        step = self.cache.run("quantize", QUANTIZE_VERSION, inputs, produce)
+        self._note("quantize", step)
+        return _file(step)
+
+    def _calibrated(self, file: File) -> CachedStep:
+        info = self._split(Split.CALIBRATION, "a static quantization scheme")
+
+        def produce(folder: Path) -> None:
+            split = PreparedSplit(info, self.scaling)
+            calibrate(file.path, split, threads=self.threads).save(folder / RANGES)
+
+        step = self.cache.run("calibrate", CALIBRATE_VERSION, self._identity(file, info), produce)
+        self._note("calibrate", step)
+        return step
+
+    def _clustered(self, file: File, plans: Sequence[LayerPlan]) -> File:
+        layers: list[JSON] = [
+            [n, p.clustering.clusters, p.zeros > 0]
+            for n, p in enumerate(plans)
+            if p.clustering.stage is ClusteringStage.INT8
+        ]
+
+        def produce(folder: Path) -> None:
+            model = fb.read(file.path)
+            cluster(model, plans)
+            fb.write(model, folder / MODEL)
+
+        inputs: dict[str, JSON] = {"model": file.sha256, "layers": layers}
+        step = self.cache.run("cluster", CLUSTER_VERSION, inputs, produce)
+        self._note("cluster", step)
+        return _file(step)
+
+    def _identity(self, file: File, info: DataInfo) -> dict[str, JSON]:
+        scaling = self.scaling.model_dump(mode="json")
+        return {"model": file.sha256, "data": info.digest, "scaling": scaling}
+
+    def _split(self, split: Split, who: str) -> DataInfo:
+        info = self.data.get(split)
+        if info is None:
+            raise StageError(Reason.STEP_FAILED, f"{who} needs dataset.{split.value}, and there is none")
+        return info
+
+    def _note(self, name: str, step: CachedStep, note: str = "") -> None:
+        self.steps.append(Step(name=name, seconds=step.seconds, cached=step.cached, note=note))
+
+
+def _trains(plans: Sequence[LayerPlan]) -> bool:
+    return any(p.zeros > 0 or p.clustering.stage is ClusteringStage.TRAINING for p in plans)
+
+
+def _file(step: CachedStep) -> File:
+    path = step.folder / MODEL
+    return File(path, sha256_file(path))
+
+
+def _training_note(folder: Path) -> str:
+    history = json.loads((folder / "history.json").read_text())["history"]
+    settled = [epoch for epoch in history if epoch["settled"]]
+    best = min(settled, key=lambda epoch: epoch["validation"])
+    return f"epoch {best['epoch']} of {len(history)} was best, held-out loss {best['validation']:.4f}"

@@ -1,0 +1,123 @@
+"""The compress stage: settings in, one candidate out, with all that is known before a device sees it."""
+
+import shutil
+import time
+import uuid
+from pathlib import Path
+
+from paretune_contract.dataset import Split
+from paretune_contract.failure import Reason, StageError
+from paretune_contract.measurement import DOWNLOAD_SIZE, MODEL_SIZE, Measurement
+from paretune_contract.settings import Settings
+from paretune_contract.stages import Artifact, CompressRequest, CompressResult, Step
+from paretune_store.steps import StepCache
+
+from . import sizes
+from .chain import Chain, File
+from .inspection import check, inspect
+from .layers import resolve_layers
+from .quality.stage import evaluate_cached
+from .train.from_file import FileTrainer
+from .train.port import Trainer
+
+SIZE_VERSION = 1
+
+
+def compress(request: CompressRequest) -> CompressResult:
+    """Make one candidate: run the chain, inspect the file, size it, evaluate it.
+
+    The settings `{}` give the float .tflite itself. A file above one of `size_limits` is not evaluated; its
+    metrics are then the sizes alone, and `message` says so.
+
+    Raises:
+        StageError: what a step raises; NO_EFFECT when a setting left no trace in the finished file.
+    """
+    return compress_with(request, FileTrainer())
+
+
+def compress_with(request: CompressRequest, trainer: Trainer) -> CompressResult:
+    """`compress` with a given way to train."""
+    cache = StepCache(Path(request.cache))
+    plans = resolve_layers(request.settings, request.model.layers)
+    chain = Chain(
+        cache=cache,
+        model=request.model,
+        data=request.data,
+        scaling=request.scaling,
+        training=request.training,
+        trainer=trainer,
+        threads=request.threads,
+        seed=request.seed,
+    )
+    if request.settings == Settings():
+        finished = File(Path(request.model.path), request.model.sha256)
+    else:
+        finished = chain.run(request.settings, plans)
+    steps = chain.steps
+    started = time.perf_counter()
+    artifact = _keep(finished, Path(request.candidates))
+    inspection = inspect(Path(artifact.path), request.model.layers)
+    check(request.settings, inspection, request.model.layers)
+    steps.append(Step(name="inspect", seconds=time.perf_counter() - started))
+    metrics, step = _sizes(artifact, cache)
+    steps.append(step)
+    result = CompressResult(artifact=artifact, coder=sizes.CODER, metrics=metrics, inspection=inspection)
+    for name, limit in sorted(request.size_limits.items()):
+        if name in metrics and metrics[name].value > limit:
+            message = (
+                f"not evaluated: {name} is {metrics[name].value:,.0f} bytes, at most {limit:,.0f} allowed"
+            )
+            return result.model_copy(update={"steps": tuple(steps), "message": message})
+    if not request.metrics:
+        return result.model_copy(update={"steps": tuple(steps)})
+    data = request.data.get(Split.EVALUATION)
+    if data is None:
+        raise StageError(Reason.INTERNAL, "the request has metrics, but no data set for evaluation")
+    quality, evaluation, step = evaluate_cached(
+        cache,
+        artifact,
+        data,
+        request.scaling,
+        request.metrics,
+        reference=request.reference,
+        seconds=request.evaluation_seconds,
+        threads=request.threads,
+    )
+    return result.model_copy(
+        update={
+            "metrics": {**metrics, **quality},
+            "evaluation": evaluation,
+            "steps": (*steps, step),
+        }
+    )
+
+
+def _sizes(artifact: Artifact, cache: StepCache) -> tuple[dict[str, Measurement], Step]:
+    """Both sizes; the coded one is remembered, since the strongest level is slow on large files."""
+
+    def produce(folder: Path) -> None:
+        (folder / "bytes").write_text(str(sizes.download_size(Path(artifact.path))))
+
+    done = cache.run("size", SIZE_VERSION, {"artifact": artifact.sha256, "coder": sizes.CODER}, produce)
+    coded = int((done.folder / "bytes").read_text())
+    metrics = {
+        MODEL_SIZE: Measurement.exact(float(artifact.bytes)),
+        DOWNLOAD_SIZE: Measurement.exact(float(coded)),
+    }
+    return metrics, Step(name="size", seconds=done.seconds, cached=done.cached)
+
+
+def _keep(file: File, folder: Path) -> Artifact:
+    """Put the finished file beside the other candidates, named by its content; whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{file.sha256}.tflite"
+    if not target.exists():
+        temporary = folder / f".{file.sha256}.{uuid.uuid4().hex[:8]}.part"
+        try:
+            shutil.copyfile(file.path, temporary)
+            temporary.replace(target)
+        except FileNotFoundError as error:
+            raise StageError(Reason.MODEL_UNREADABLE, f"{file.path} is gone") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+    return Artifact(path=str(target), sha256=file.sha256, bytes=target.stat().st_size)

@@ -1,0 +1,147 @@
+"""What the settings mean for each layer: overrides resolved, and only what the layer can take."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from paretune_contract.failure import Reason, StageError
+from paretune_contract.model import LayerInfo
+from paretune_contract.settings import (
+    INTEGER_SCHEMES,
+    Clustering,
+    ClusteringStage,
+    Granularity,
+    Quantization,
+    Scheme,
+    Settings,
+    Sparsity,
+    SparsityPattern,
+)
+
+TWO_OF_FOUR_SHARE = 0.5
+KEPT_OPERATORS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"})
+"""Operators for which every quantization scheme must work; others are quantized where the tool can."""
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One layer and what is done to it.
+
+    A layer that cannot be pruned has the default `sparsity`, one that cannot be clustered the default
+    `clustering`. `scheme` is the scheme as the layer takes it: int8 where int4 is asked and not possible.
+    """
+
+    layer: LayerInfo
+    scheme: Scheme
+    granularity: Granularity
+    sparsity: Sparsity
+    clustering: Clustering
+
+    @property
+    def zeros(self) -> float:
+        """Share of zeros that the layer shall have at least."""
+        if self.sparsity.pattern is SparsityPattern.TWO_OF_FOUR:
+            return TWO_OF_FOUR_SHARE
+        return self.sparsity.level if self.sparsity.pattern is SparsityPattern.UNSTRUCTURED else 0.0
+
+
+def resolve_layers(settings: Settings, layers: Sequence[LayerInfo]) -> tuple[LayerPlan, ...]:
+    """The plan for each layer, in the order of `layers`.
+
+    Tensors with clusters from training are quantized per tensor even where `channel` is asked: with a scale
+    for each channel the same float value becomes another integer in each, and the clusters are gone.
+
+    Raises:
+        StageError: LAYER_NOT_FOUND when an override matches no layer; NO_EFFECT when no layer that it
+            matches can take it, or when integers shall be clustered and there are none.
+    """
+    base = settings.quantization
+    chosen: list[tuple[Quantization, Sparsity, Clustering]] = [
+        (base, settings.sparsity, settings.clustering) for _ in layers
+    ]
+    for n, override in enumerate(settings.layers):
+        field = f"settings.layers[{n}]"
+        hits = [i for i, layer in enumerate(layers) if _matches(override.match, layer.name, field)]
+        if not hits:
+            some = ", ".join(repr(layer.name) for layer in layers[:3])
+            raise StageError(
+                Reason.LAYER_NOT_FOUND,
+                f"{field}.match: {override.match!r} matches none of the model's {len(layers)} layers "
+                f"(the first are {some}); `paretune plan` prints them all",
+            )
+        for i in hits:
+            q, s, c = chosen[i]
+            chosen[i] = (override.quantization or q, override.sparsity or s, override.clustering or c)
+        _must_take(
+            field,
+            override.sparsity,
+            override.clustering,
+            override.quantization,
+            [_plan(layers[i], *chosen[i]) for i in hits],
+        )
+    plans = tuple(_plan(layer, *settings_) for layer, settings_ in zip(layers, chosen, strict=True))
+    if not settings.layers:
+        _must_take("settings", settings.sparsity, settings.clustering, base, plans)
+    for plan in plans:
+        if plan.clustering.stage is ClusteringStage.INT8 and plan.scheme not in INTEGER_SCHEMES:
+            raise StageError(
+                Reason.NO_EFFECT,
+                f"clustering.stage is int8, but quantization.scheme {plan.scheme.value} leaves no integers "
+                f"in {plan.layer.name!r}; integer schemes are dynamic, int8, int16x8 and int4",
+            )
+    return plans
+
+
+def two_of_four_fits(layer: LayerInfo) -> bool:
+    """2:4 runs along the input channels, the last axis of stored weights; they must come in fours."""
+    return layer.prunable and layer.weight_shape[-1] % 4 == 0
+
+
+def _matches(pattern: str, name: str, field: str) -> bool:
+    try:
+        return re.search(pattern, name) is not None
+    except re.error as error:
+        raise StageError(
+            Reason.LAYER_NOT_FOUND, f"{field}.match: {pattern!r} is no regular expression: {error}"
+        ) from error
+
+
+def _plan(layer: LayerInfo, q: Quantization, s: Sparsity, c: Clustering) -> LayerPlan:
+    scheme = Scheme.INT8 if q.scheme is Scheme.INT4 and not layer.int4 else q.scheme
+    pruned = two_of_four_fits(layer) if s.pattern is SparsityPattern.TWO_OF_FOUR else layer.prunable
+    sparsity = s if pruned and (s.pattern is SparsityPattern.TWO_OF_FOUR or s.level > 0) else Sparsity()
+    clustered = layer.clusterable and c.clusters > 0 and c.stage is not ClusteringStage.NONE
+    granularity = q.granularity if scheme in INTEGER_SCHEMES else Granularity.CHANNEL
+    if clustered and c.stage is ClusteringStage.TRAINING and scheme in INTEGER_SCHEMES:
+        granularity = Granularity.TENSOR
+    return LayerPlan(layer, scheme, granularity, sparsity, c if clustered else Clustering())
+
+
+def _must_take(
+    field: str,
+    sparsity: Sparsity | None,
+    clustering: Clustering | None,
+    quantization: Quantization | None,
+    plans: Sequence[LayerPlan],
+) -> None:
+    if sparsity is not None and sparsity.pattern is not SparsityPattern.NONE:
+        asked = sparsity.level > 0 or sparsity.pattern is SparsityPattern.TWO_OF_FOUR
+        if asked and not any(p.zeros > 0 for p in plans):
+            raise StageError(
+                Reason.NO_EFFECT,
+                f"{field}.sparsity: no layer can be pruned {sparsity.pattern.value}; depthwise and tiny "
+                "layers are left alone, and 2:4 wants input channels in multiples of four",
+            )
+    clusters = clustering.clusters if clustering and clustering.stage is not ClusteringStage.NONE else 0
+    if clusters and not any(p.clustering.clusters for p in plans):
+        raise StageError(
+            Reason.NO_EFFECT,
+            f"{field}.clustering: no layer can be clustered; depthwise and tiny layers are left alone",
+        )
+    int4 = quantization is not None and quantization.scheme is Scheme.INT4
+    if int4 and not any(p.scheme is Scheme.INT4 for p in plans):
+        raise StageError(
+            Reason.NO_EFFECT,
+            f"{field}.quantization.scheme: int4 weights exist for CONV_2D and FULLY_CONNECTED only, "
+            "and no such layer is there",
+        )

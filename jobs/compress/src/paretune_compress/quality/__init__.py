@@ -1,0 +1,1 @@
+"""How good a finished .tflite is: metrics, and the evaluation that feeds them."""

@@ -1,0 +1,91 @@
+"""Ranges of the activations over the calibration data."""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from paretune_contract.failure import Reason, StageError
+
+from .. import flatbuffer as fb
+from ..data import PreparedSplit
+from ..graph.signature import ordered_inputs
+from ..runtime import open_interpreter, run_interpreter
+
+MAX_SAMPLES = 512
+"""More samples move the ranges no further, and each costs an inference that keeps every tensor."""
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Least and greatest value of each float activation over the samples.
+
+    names: tensor names; low, high: float32 [tensors].
+    """
+
+    names: tuple[str, ...]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+
+    def save(self, path: Path) -> None:
+        np.savez(path, names=np.array(self.names, dtype=np.str_), low=self.low, high=self.high)
+
+    @classmethod
+    def load(cls, path: Path) -> "Ranges":
+        with np.load(path, allow_pickle=False) as file:
+            return cls(tuple(str(n) for n in file["names"]), file["low"], file["high"])
+
+
+def calibrate(model: Path, data: PreparedSplit, *, threads: int) -> Ranges:
+    """Run the float model over the calibration data, at most 512 samples spread evenly over it.
+
+    Raises:
+        StageError: STEP_FAILED when an activation is not finite; NOT_RUNNABLE when the model cannot run.
+    """
+    parsed = fb.read(model)
+    graph = parsed.subgraphs[0]
+    chosen = [
+        i
+        for i, tensor in enumerate(graph.tensors)
+        if fb.type_name(tensor) == "FLOAT32" and not fb.is_constant(parsed, i) and fb.tensor_name(tensor)
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # keeping all tensors is what is wanted here
+        interpreter = open_interpreter(model, threads=threads, keep_tensors=True)
+    low = np.full(len(chosen), np.inf, np.float32)
+    high = np.full(len(chosen), -np.inf, np.float32)
+    for inputs in _samples(parsed, data):
+        run_interpreter(interpreter, inputs)
+        for k, index in enumerate(chosen):
+            value = _tensor(interpreter, index)
+            if value is not None and value.size:
+                low[k], high[k] = min(low[k], value.min()), max(high[k], value.max())
+    seen = low <= high
+    if not np.isfinite(low[seen]).all() or not np.isfinite(high[seen]).all():
+        raise StageError(
+            Reason.STEP_FAILED,
+            "an activation is infinite or NaN on the calibration data; check dataset.scale",
+        )
+    names = tuple(fb.tensor_name(graph.tensors[i]) for i, s in zip(chosen, seen, strict=True) if s)
+    return Ranges(names, low[seen], high[seen])
+
+
+def _samples(model: fb.Model, data: PreparedSplit) -> Iterator[list[NDArray[np.float32]]]:
+    n = data.info.samples
+    indices = np.unique(np.linspace(0, n - 1, min(n, MAX_SAMPLES)).astype(np.int64))
+    for batch in data.batches(BATCH, indices=indices):
+        arrays = ordered_inputs(model, batch.inputs)
+        for i in range(len(arrays[0])):
+            yield [a[i : i + 1] for a in arrays]
+
+
+def _tensor(interpreter: Any, index: int) -> NDArray[np.float32] | None:
+    try:
+        value: NDArray[np.float32] = interpreter.get_tensor(index)
+    except ValueError:
+        return None  # fused away by the runtime: nothing reads it
+    return value

@@ -1,0 +1,113 @@
+"""Post-training quantization of a float .tflite with litert-quantizer."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from paretune_contract.failure import Reason, StageError
+from paretune_contract.settings import (
+    STATIC_SCHEMES,
+    Granularity,
+    InputOutput,
+    Scheme,
+    Settings,
+)
+
+from .. import flatbuffer as fb
+from ..layers import LayerPlan
+from .calibration import Ranges
+
+ANY = ".*"
+
+
+def quantizes(plans: Sequence[LayerPlan]) -> bool:
+    """Whether any layer is quantized."""
+    return any(plan.scheme is not Scheme.NONE for plan in plans)
+
+
+def needs_calibration(settings: Settings, plans: Sequence[LayerPlan]) -> bool:
+    """Whether ranges of activations are needed."""
+    schemes = {settings.quantization.scheme, *(plan.scheme for plan in plans)}
+    return bool(schemes & STATIC_SCHEMES)
+
+
+def quantize(source: Path, settings: Settings, plans: Sequence[LayerPlan], ranges: Ranges | None) -> bytes:
+    """The quantized file, packed anew.
+
+    Args:
+        source: the float .tflite; it must have a signature.
+        settings: the scheme of operators without weights and the type of inputs and outputs.
+        plans: scheme and granularity of each layer.
+        ranges: of activations; None where `needs_calibration` says no.
+
+    Raises:
+        StageError: STEP_FAILED when the quantizer refuses.
+    """
+    from litert_quantizer import quantizer
+
+    try:
+        work = quantizer.Quantizer(source.read_bytes(), recipe(settings, plans))
+        calibration = _as_statistics(ranges) if ranges is not None and work.need_calibration else None
+        result = work.quantize(calibration, enable_progress_bar=False, enable_progress_report=False)
+    except Exception as error:  # the quantizer raises whatever comes along
+        raise StageError(
+            Reason.STEP_FAILED,
+            f"quantization {settings.quantization.scheme.value} failed: "
+            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
+        ) from error
+    return fb.pack(fb.load(bytes(result.quantized_model), "the quantized model"))
+
+
+def recipe(settings: Settings, plans: Sequence[LayerPlan]) -> list[dict[str, Any]]:
+    """The quantizer's recipe: the scheme for all, then an entry for each layer that differs."""
+    from litert_quantizer import algorithm_manager, qtyping, recipe_manager
+
+    operations, none = qtyping.TFLOperationName, algorithm_manager.AlgorithmName.NO_QUANTIZE
+    manager = recipe_manager.RecipeManager()
+    base = settings.quantization
+    everything = Scheme.INT8 if base.scheme is Scheme.INT4 else base.scheme
+    _add(manager, ANY, everything, base.granularity)
+    if base.scheme in STATIC_SCHEMES:
+        for end in (operations.INPUT, operations.OUTPUT):
+            if base.io is InputOutput.INT8:
+                manager.add_static_config(ANY, end, 8, 8)
+            else:
+                manager.add_quantization_config(ANY, end, algorithm_key=none)
+    for plan in plans:
+        if (plan.scheme, plan.granularity) != (everything, base.granularity):
+            # The quantizer searches the expression in the output names, each followed by a semicolon.
+            _add(manager, f"^{re.escape(plan.layer.name)};?$", plan.scheme, plan.granularity)
+    entries: list[dict[str, Any]] = manager.get_quantization_recipe()
+    return entries
+
+
+def _add(manager: Any, scope: str, scheme: Scheme, granularity: Granularity) -> None:
+    from litert_quantizer import algorithm_manager, qtyping
+
+    names = algorithm_manager.AlgorithmName
+    everything = qtyping.TFLOperationName.ALL_SUPPORTED
+    scales = (
+        qtyping.QuantGranularity.TENSORWISE
+        if granularity is Granularity.TENSOR
+        else qtyping.QuantGranularity.CHANNELWISE
+    )
+    if scheme is Scheme.NONE:
+        manager.add_quantization_config(scope, everything, algorithm_key=names.NO_QUANTIZE)
+    elif scheme is Scheme.FLOAT16:
+        manager.add_weight_only_config(scope, everything, 16, algorithm_key=names.FLOAT_CASTING)
+    elif scheme is Scheme.DYNAMIC:
+        manager.add_dynamic_config(scope, everything, 8, scales)
+    else:
+        activations = 16 if scheme is Scheme.INT16X8 else 8
+        weights = 4 if scheme is Scheme.INT4 else 8
+        manager.add_static_config(scope, everything, activations, weights, scales)
+
+
+def _as_statistics(ranges: Ranges) -> dict[str, dict[str, Any]]:
+    """Ranges as the quantizer wants them. Activations only: weights are measured by itself."""
+    return {
+        name: {"min": np.array([low]), "max": np.array([high])}
+        for name, low, high in zip(ranges.names, ranges.low, ranges.high, strict=True)
+    }

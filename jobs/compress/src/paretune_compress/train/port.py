@@ -1,0 +1,52 @@
+"""The port behind which networks are trained.
+
+One trained network serves many quantizations, so a trainer knows nothing of those: it takes a float .tflite
+and gives one back. What it is told about each layer is its sparsity and its clustering; a trainer that aims at a
+number of bytes, or one that goes through Keras, is another implementation with inputs of its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from paretune_contract.training import ResolvedTraining
+from paretune_store.steps import JSON
+
+from ..data import PreparedSplit
+from ..layers import LayerPlan
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """What to train.
+
+    model: the float .tflite to begin with.
+    plans: for each layer its sparsity and clustering.
+    training: loss, optimizer and the rest.
+    seed: of the order of samples; the same seed gives the same network on the same machine.
+    threads: of TensorFlow; it holds from the first operation of the process on.
+    """
+
+    model: Path
+    plans: Sequence[LayerPlan]
+    training: ResolvedTraining
+    seed: int
+    threads: int
+
+
+class Trainer(Protocol):
+    """Something that trains networks."""
+
+    name: str
+    version: int
+
+    def settings(self, task: TrainingTask) -> dict[str, JSON]:
+        """What of the task decides the result, besides the model's and the data's bytes: the cache key."""
+
+    def train(self, task: TrainingTask, data: PreparedSplit, folder: Path) -> None:
+        """Write `model.tflite`, `weights.npz` and `history.json` into `folder`.
+
+        Raises:
+            StageError: STEP_FAILED when training diverges or the model cannot be trained.
+        """
