@@ -100,6 +100,9 @@ class TensorInspection(Document):
     zeros: float = Field(description="Share of exact zeros (for integers: equal to the zero point).")
     distinct: int
     scales: int = Field(description="Number of quantization scales; 0 for floats.")
+    two_of_four: bool = Field(
+        False, description="No four neighbors along the input channels hold more than two non-zeros."
+    )
 
 
 class Inspection(Document):

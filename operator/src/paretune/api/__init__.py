@@ -1,8 +1,9 @@
 """The custom resources as code; the CRDs are generated from here."""
 
 from .meta import API_VERSION, GROUP, VERSION, Metadata
+from .metrics import Goal
 from .pool import DevicePool
-from .study import Goal, Objective, OptimizationStudy, Runtime
+from .study import Objective, OptimizationStudy, Runtime
 from .trial import FINAL_STATES, Ask, OptimizationTrial, State
 
 __all__ = [

@@ -1,0 +1,64 @@
+"""Rules on `spec.space`: what it asks for, the data must allow."""
+
+from collections.abc import Iterator
+
+from paretune_contract.settings import INTEGER_SCHEMES, STATIC_SCHEMES, Scheme
+
+from ..faults import Fault, listed
+from ..study import ClusterRange
+from .plain import Plain, given, is_number, names_of, section, words
+
+
+def space_faults(spec: Plain) -> Iterator[Fault]:
+    space, train, calibration = section(spec, "space"), given(spec, "train"), given(spec, "calibration")
+    quantization, clustering = section(space, "quantization"), section(space, "clustering")
+    schemes, stages = words(quantization, "schemes"), words(clustering, "stages")
+    patterns = words(section(space, "sparsity"), "patterns")
+    sparse = [p for p in patterns or () if p != "none"]
+    static = [s for s in schemes or () if s in STATIC_SCHEMES]
+    if sparse and not train:
+        yield Fault(
+            "spec.space.sparsity.patterns",
+            listed(sparse),
+            "sparsity needs fine-tuning: give dataset.train, or leave it out, or say [none]",
+        )
+    if "training" in (stages or ()) and not train:
+        yield Fault(
+            "spec.space.clustering.stages",
+            "training",
+            "clustering while training needs dataset.train: give it, or leave training out",
+        )
+    if static and not calibration:
+        yield Fault(
+            "spec.space.quantization.schemes",
+            listed(static),
+            "static schemes need dataset.calibration: give it, or leave them out",
+        )
+    certain = schemes is not None and set(schemes) <= set(Scheme)
+    if certain and "int8" in (stages or ()) and not set(schemes or ()) & INTEGER_SCHEMES:
+        yield Fault(
+            "spec.space.clustering.stages",
+            "int8",
+            f"clustering in the finished integer file needs one of {names_of(INTEGER_SCHEMES)} among "
+            "space.quantization.schemes",
+        )
+    ints = "int8" in (words(quantization, "io") or ())
+    if certain and ints and not set(schemes or ()) & STATIC_SCHEMES:
+        yield Fault(
+            "spec.space.quantization.io",
+            "int8",
+            f"int8 inputs need one of {names_of(STATIC_SCHEMES)} among space.quantization.schemes",
+        )
+    yield from _range_faults(section(clustering, "clusters"))
+
+
+def _range_faults(clusters: Plain) -> Iterator[Fault]:
+    low, high = (clusters.get(end, ClusterRange.model_fields[end].default) for end in ("min", "max"))
+    if is_number(low) and is_number(high) and low > high:
+        end, other, value = ("min", "max", high) if "min" in clusters else ("max", "min", low)
+        relation = "at most" if end == "min" else "at least"
+        yield Fault(
+            f"spec.space.clustering.clusters.{end}",
+            clusters[end],
+            f"{other} is {value}; expected {relation} that",
+        )
