@@ -1,0 +1,75 @@
+# A machine with Python 3.11 to 3.13 and make is enough: everything else is installed below this folder.
+# `uv` is taken from PATH when it is new enough, else installed into .tools/.
+
+UV_VERSION := 0.13.9
+PYTHON ?= python3
+PYTEST_WORKERS ?= 2
+PYTEST_ARGS ?=
+DEMO := demo
+
+uv_on_path := $(shell command -v uv 2>/dev/null)
+ifneq ($(uv_on_path),)
+uv_oldest := $(shell printf '%s\n' "$$(uv --version | cut -d' ' -f2)" $(UV_VERSION) | sort -V | head -n 1)
+ifneq ($(uv_oldest),$(UV_VERSION))
+uv_on_path :=
+endif
+endif
+
+UV := $(or $(uv_on_path),.tools/bin/uv)
+uv_stamp := $(if $(uv_on_path),,.tools/uv-$(UV_VERSION))
+synced := .venv/.synced
+RUN := $(UV) run --no-sync --
+
+# Work is done on CPUs here; TensorFlow's greetings say nothing about it.
+export CUDA_VISIBLE_DEVICES :=
+export TF_CPP_MIN_LOG_LEVEL := 3
+export TF_ENABLE_ONEDNN_OPTS := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-clean test lint format bench clean
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+demo: $(DEMO)/model.keras $(DEMO)/study.yaml ## Train a small network, search its Pareto front, show where the results are
+	$(RUN) paretune run $(DEMO)/study.yaml --workdir $(DEMO)/run
+	@printf '\nTo see the study in MLflow: %s\n' \
+		'$(UV) run mlflow ui --backend-store-uri sqlite:///$(DEMO)/run/mlflow.db'
+
+$(DEMO)/model.keras: docs/examples/digits/train.py | $(synced)
+	$(RUN) python docs/examples/digits/train.py $(DEMO)
+
+$(DEMO)/study.yaml: docs/examples/digits/study.yaml $(DEMO)/model.keras
+	cp $< $@
+
+demo-clean: ## Forget the demo's model, trials and caches
+	rm -rf $(DEMO)
+
+test: $(synced) ## Run all tests; PYTEST_ARGS and PYTEST_WORKERS are passed on
+	$(RUN) pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+lint: $(synced) ## Check style, formatting, types and the walls between packages
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) lint-imports --no-logo
+
+format: $(synced) ## Format the code and apply safe fixes
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+bench: $(synced) ## Run the benchmarks of Paretune itself; each prints a table
+	@for script in tests/bench/*.py; do echo "== $$script"; $(RUN) python "$$script" || exit 1; done
+
+clean: demo-clean ## Remove everything that make has made, environment included
+	rm -rf .venv .tools build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# --locked: a lock that does not fit the pyproject files is an error, never silently rewritten.
+$(synced): uv.lock pyproject.toml operator/pyproject.toml $(wildcard jobs/*/pyproject.toml) | $(uv_stamp)
+	$(UV) sync --locked
+	@touch $@
+
+.tools/uv-$(UV_VERSION):
+	$(PYTHON) -m venv .tools
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
