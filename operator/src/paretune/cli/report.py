@@ -14,6 +14,7 @@ from ..api import OptimizationStudy
 from ..local.accept import Accepted
 from ..local.workdir import DamagedRecord, WorkDirectory
 from ..tracking.connection import default_uri
+from ..tracking.redact import redact
 from ..tracking.view import StudyView
 from .errors import BadInput, Failed
 from .view import study_view
@@ -46,8 +47,8 @@ def report(workdir: Path | None, output: Path | None, sync: bool, watch: bool) -
             uri = tracking_uri(work, view.study)
             outcome = write(view, work.ledger, uri)
             if outcome.error:
-                raise Failed(f"MLflow at {uri}: {outcome.error}; {outcome.left} records are left")
-            click.echo(f"MLflow   {uri}: {outcome.written} written, nothing left")
+                raise Failed(f"MLflow: {outcome.error}; {outcome.left} records are left")
+            click.echo(f"MLflow   {redact(uri)}: {outcome.written} written, nothing left")
     except DamagedRecord as error:
         raise BadInput(str(error)) from error
 
@@ -109,8 +110,12 @@ class MlflowSync:
         try:
             code = self._process.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
-            return f"MLflow at {self._uri} is slow. {later}"
-        return "MLflow has everything." if code == 0 else f"MLflow at {self._uri} did not answer. {later}"
+            return f"MLflow at {redact(self._uri)} is slow. {later}"
+        return (
+            "MLflow has everything."
+            if code == 0
+            else f"MLflow at {redact(self._uri)} did not answer. {later}"
+        )
 
     def __exit__(
         self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None

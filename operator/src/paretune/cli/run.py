@@ -21,6 +21,7 @@ from ..search.front import FrontDocument
 from ..search.gates import nearest_misses
 from ..search.objectives import resolve
 from ..tracking.connection import ui_command
+from ..tracking.redact import redact
 from .console import Progress, base_metric, front_table, result_console, trial_line
 from .errors import BadInput, Failed, NothingFeasible
 from .gc import cache_bytes, drop_candidates
@@ -151,7 +152,7 @@ def _tell(accepted: Accepted, work: WorkDirectory, finish: Finish, as_json: bool
             soft_wrap=True,
             markup=False,
         )
-        out.print(f"MLflow   {ui_command(uri)}", soft_wrap=True, markup=False)
+        out.print(f"MLflow   {redact(ui_command(uri))}", soft_wrap=True, markup=False)
     return 0
 
 
