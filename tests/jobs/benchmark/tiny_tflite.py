@@ -19,7 +19,8 @@ TYPES = {
 
 @dataclass
 class Tensor:
-    """One tensor; with `data` it is a constant, with `scale` it is quantized."""
+    """One tensor; with `data` it is a constant, with `scale` it is quantized; `batch_open`
+    leaves the size of the first axis open."""
 
     name: str
     shape: Sequence[int]
@@ -28,6 +29,7 @@ class Tensor:
     scale: float | None = None
     zero_point: int = 0
     variable: bool = False
+    batch_open: bool = False
 
 
 @dataclass
@@ -85,6 +87,8 @@ def tflite(
         written = schema.TensorT()
         written.name, written.shape, written.type = tensor.name, list(tensor.shape), TYPES[tensor.dtype]
         written.isVariable, written.buffer = tensor.variable, 0
+        if tensor.batch_open:
+            written.shapeSignature = [-1, *tensor.shape[1:]]
         if tensor.data is not None:
             buffer = schema.BufferT()
             buffer.data = np.frombuffer(np.asarray(tensor.data, tensor.dtype).tobytes(), np.uint8)

@@ -26,7 +26,7 @@ class Accuracy:
         self._right_as_logits = 0.0
         self._logits = False
 
-    def update(self, outputs: Arrays, labels: NDArray[Any] | None, inputs: Arrays) -> None:
+    def update(self, outputs: Arrays, labels: NDArray[Any] | None, inputs: Arrays) -> None:  # noqa: ARG002
         """Take in one batch.
 
         Raises:

@@ -53,19 +53,23 @@ def quantized(values: NDArray[np.float32], port: Port) -> NDArray[Any]:
     if port.dtype.kind == "f":
         return values.astype(port.dtype, copy=False)
     if port.dtype.kind == "b":
-        return values != 0
+        return np.asarray(values != 0)
     limits = np.iinfo(port.dtype)
     if port.scale:
         scaled = np.rint(values / np.float32(port.scale)) + port.zero_point
     else:
         scaled = np.rint(values.astype(np.float64))
-    return np.clip(scaled, limits.min, limits.max).astype(port.dtype)
+    stored: NDArray[Any] = np.clip(scaled, limits.min, limits.max).astype(port.dtype)
+    return stored
 
 
 def dequantized(values: NDArray[Any], port: Port) -> NDArray[np.float32]:
     """(q - zero point) * scale; values without a scale as they are."""
     if port.scale and port.dtype.kind in "iu":
-        return (values.astype(np.float32) - np.float32(port.zero_point)) * np.float32(port.scale)
+        real: NDArray[np.float32] = values.astype(np.float32)
+        real -= np.float32(port.zero_point)
+        real *= np.float32(port.scale)
+        return real
     return values.astype(np.float32)
 
 
@@ -183,7 +187,8 @@ class EvaluatedModel:
         missing = [port.name for port in self.inputs if port.name not in inputs]
         if missing:
             raise mismatch(
-                f"{self._path.name}: no data for input {missing[0]!r}; the data have {', '.join(map(repr, inputs))}"
+                f"{self._path.name}: no data for input {missing[0]!r}; "
+                f"the data have {', '.join(map(repr, inputs))}"
             )
         return [inputs[port.name] for port in self.inputs]
 

@@ -34,7 +34,8 @@ def made(name: str) -> Metric | Comparison:
         metric = point.load()()
     except Exception as error:  # foreign code may raise anything
         raise failed(name, error) from error
-    if not callable(getattr(metric, "update", None)) or not callable(getattr(metric, "result", None)):
+    takes = isinstance(metric, Comparison) or callable(getattr(metric, "update", None))
+    if not takes or not callable(getattr(metric, "result", None)):
         raise StageError(
             Reason.STEP_FAILED,
             f"metric {name!r} ({point.value}) gives a {type(metric).__name__} without update() and result()",

@@ -50,7 +50,8 @@ class RocAuc:
         positives = int(positive.sum())
         if positives in (0, len(positive)):
             raise mismatch(
-                f"{NAME} needs samples of both labels; all {len(positive):,} samples have {int(positives > 0)}"
+                f"{NAME} needs samples of both labels; "
+                f"all {len(positive):,} samples have {int(positives > 0)}"
             )
         return auc_interval(area_under_curve(scores, positive), positives, len(positive) - positives)
 

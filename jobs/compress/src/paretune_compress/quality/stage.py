@@ -20,8 +20,8 @@ STEP_VERSION = 1
 _FILE = "evaluation.json"
 
 
-class _Unfinished(Exception):  # noqa: N818 - no error: a result that must not be kept
-    """An evaluation that ran out of time: another one may get further."""
+class _Unfinished(Exception):
+    """An evaluation that ran out of time: a result that is not kept, since another may get further."""
 
     def __init__(self, metrics: dict[str, Measurement], evaluation: Evaluation) -> None:
         super().__init__()
