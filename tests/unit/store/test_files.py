@@ -42,3 +42,12 @@ def test_the_digest_of_a_folder_changes_with_names_and_bytes(tmp_path: Path) -> 
         digests.add(sha256_folder(tmp_path / name))
     assert len(digests) == 4
     assert folder_bytes(tmp_path) == 4
+
+
+def test_a_linked_file_counts_with_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("1")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "x").symlink_to(tmp_path / "elsewhere")
+    before = sha256_folder(tmp_path / "folder")
+    (tmp_path / "elsewhere").write_text("2")
+    assert sha256_folder(tmp_path / "folder") != before

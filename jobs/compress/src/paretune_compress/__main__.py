@@ -15,9 +15,9 @@ from paretune_contract.stages import (
 
 
 def _intake(request: IntakeRequest) -> Result:
-    from .intake.stage import intake_stage
+    from .intake import intake
 
-    return intake_stage(request)
+    return intake(request)
 
 
 def _compress(request: CompressRequest) -> Result:

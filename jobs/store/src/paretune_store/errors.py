@@ -1,9 +1,9 @@
 """What can go wrong while reading, before a URI is put to it."""
 
 
-class Unreadable(Exception):  # noqa: N818 - reads as a sentence: the URI is unreadable
+class Unreadable(Exception):
     """The owner of the URI has to cure it; another attempt would end alike."""
 
 
-class NetworkFault(Exception):  # noqa: N818
+class NetworkFault(Exception):
     """Another attempt may work."""

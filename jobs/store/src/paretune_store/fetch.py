@@ -161,7 +161,7 @@ def _local(path: Path, limit_bytes: int) -> Path:
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects to https (or to this machine, when that is where we came from) only."""
 
-    def redirect_request(  # noqa: PLR0917 - the standard library's signature
+    def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         try:

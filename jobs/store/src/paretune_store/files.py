@@ -20,23 +20,23 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_folder(folder: Path) -> str:
-    """sha256 (hex) over the names and bytes of all regular files below `folder`, in name order.
+    """sha256 (hex) over the names and bytes of all files below `folder`, in name order.
 
-    Symbolic links are not followed; empty folders do not count.
+    Linked files count with the bytes that they link to; linked and empty folders do not count.
     """
     digest = hashlib.sha256()
-    for name in relative_files(folder):
+    for name in relative_files(folder, links=True):
         digest.update(f"{name}\0{sha256_file(folder / name)}\n".encode())
     return digest.hexdigest()
 
 
-def relative_files(folder: Path) -> list[str]:
-    """Posix paths, relative to `folder`, of the regular files below it, sorted."""
+def relative_files(folder: Path, *, links: bool = False) -> list[str]:
+    """Posix paths, relative to `folder`, of the regular files below it, sorted; links to files if wanted."""
     found: list[str] = []
     for base, _, names in os.walk(folder, followlinks=False):
         for name in names:
             path = Path(base) / name
-            if path.is_file() and not path.is_symlink():
+            if path.is_file() and (links or not path.is_symlink()):
                 found.append(path.relative_to(folder).as_posix())
     return sorted(found)
 

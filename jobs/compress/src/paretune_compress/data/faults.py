@@ -3,7 +3,7 @@
 from paretune_contract.failure import Reason
 
 
-class DataFault(Exception):  # noqa: N818 - a fault of the data, not of ours
+class DataFault(Exception):
     """The data set cannot be used.
 
     Args:

@@ -17,7 +17,7 @@ from .npy import read_header
 
 RESIDENT_BYTES = 64 << 20
 """Mapped pages are given back to the kernel after about this many bytes, for each array."""
-_PAGES_AROUND = 64 << 10  # what the kernel maps beside a page that is touched
+_PAGES_AROUND = 2 << 20  # at most what the kernel maps beside a page that is touched: a huge page
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class _Mapped:
         else:
             self._touched += len(rows) * (self._row + _PAGES_AROUND)
         taken: NDArray[Any] = np.array(self.array[rows])
-        if self._touched > RESIDENT_BYTES:
+        if self._touched > RESIDENT_BYTES < self.array.nbytes:
             self._map.madvise(mmap.MADV_DONTNEED)
             self._touched = 0
         return taken

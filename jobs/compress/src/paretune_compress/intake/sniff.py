@@ -1,5 +1,6 @@
 """What a file is, by its content; names lie."""
 
+import zipfile
 from pathlib import Path
 
 from paretune_contract.failure import Reason, StageError
@@ -25,10 +26,26 @@ def source_format(path: Path, uri: str) -> SourceFormat:
         head = file.read(16)
     if head.startswith(_HDF5):
         return SourceFormat.H5
-    if head.startswith(_ZIP):
-        return SourceFormat.KERAS
     if head[4:8] == _TFLITE:
         return SourceFormat.TFLITE
-    raise StageError(
-        Reason.MODEL_UNREADABLE, f"{uri}: {path.stat().st_size:,} bytes that begin with {head[:8]!r}; {expected}"
-    )
+    if head.startswith(_ZIP):
+        _check_archive(path, uri, expected)
+        return SourceFormat.KERAS
+    size = path.stat().st_size
+    cause = "an empty file" if not size else f"{size:,} bytes that begin with {head[:8]!r}"
+    raise StageError(Reason.MODEL_UNREADABLE, f"{uri}: {cause}; {expected}")
+
+
+def _check_archive(path: Path, uri: str, expected: str) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()[:100]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise StageError(
+            Reason.MODEL_UNREADABLE, f"{uri}: a truncated or damaged archive ({error}); {expected}"
+        ) from error
+    if "config.json" not in names:
+        raise StageError(
+            Reason.MODEL_UNREADABLE,
+            f"{uri}: a zip archive without config.json, so no .keras file; {expected}",
+        )

@@ -3,32 +3,36 @@
 import json
 import re
 import time
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from paretune_contract.dataset import DataInfo, Split
+import numpy as np
+from paretune_contract.dataset import DataInfo, DataRequest, Split
 from paretune_contract.failure import Reason, StageError
 from paretune_contract.measurement import ACCURACY
 from paretune_contract.model import LayerInfo, ModelInfo, SourceFormat
 from paretune_contract.stages import IntakeRequest, IntakeResult, Step
+from paretune_contract.training import Loss
 from paretune_store.fetch import fetch_cached
-from paretune_store.files import folder_bytes, sha256_file, sha256_folder
-from paretune_store.steps import StepCache
+from paretune_store.files import sha256_file, sha256_folder
+from paretune_store.steps import JSON, StepCache
 
 from .. import flatbuffer as fb
 from ..data import prepare_noted
 from ..graph import describe
+from ..runtime import open_interpreter, run_interpreter
 from ..train.config import resolve_training
 from .keras_files import KerasConfig, read_archive, read_h5
 from .saved_model import check_saved_model
 from .sniff import source_format
-from .tflite_files import normalized, tensor_infos
+from .tflite_files import normalized, read_bytes, renamed, tensor_infos
 
 MODEL = "model.tflite"
 FACTS = "facts.json"
-STEP_VERSION = 1
+STEP_VERSION = 2
 
 
-def intake(request: IntakeRequest) -> IntakeResult:
+def intake_stage(request: IntakeRequest) -> IntakeResult:
     """Normalize the model to one float .tflite and every split to arrays that fit it.
 
     Raises:
@@ -36,57 +40,64 @@ def intake(request: IntakeRequest) -> IntakeResult:
     """
     cache = StepCache(Path(request.cache))
     started = time.perf_counter()
-    model = _model(request, cache)
-    steps = [Step(name="model", seconds=time.perf_counter() - started)]
-    _check_layers(request.layers, model.layers)
+    model, cached = _model(request, cache)
+    steps = [Step(name="model", seconds=time.perf_counter() - started, cached=cached)]
+    check_layers(request.layers, model.layers)
     data: dict[Split, DataInfo] = {}
     notes: list[str] = []
-    classes = _classes(model) if ACCURACY in request.metrics else None
     for split, source in request.dataset.items():
         started = time.perf_counter()
+        counted = ACCURACY in request.metrics and split is not Split.CALIBRATION
         data[split], said = prepare_noted(
-            source, split, model.inputs, cache, scaling=request.scaling, classes=classes
-        )
+            source, split, model.inputs, cache,
+            scaling=request.scaling, classes=_classes(model) if counted else None,
+        )  # fmt: skip
         notes += said
         steps.append(Step(name=f"data {split.value}", seconds=time.perf_counter() - started))
+    _check_labels(request, data)
+    training = resolve_training(request.training, model, data, request.metrics)
+    if training is not None and training.loss is Loss.CATEGORICAL_CROSSENTROPY:
+        _check_train_labels(request.dataset[Split.TRAIN], model, cache)
     return IntakeResult(
         model=model,
         data=data,
         scaling=request.scaling,
-        training=resolve_training(request.training, model, data, request.metrics),
+        training=training,
         notes=tuple(notes),
         steps=tuple(steps),
     )
 
 
-def _model(request: IntakeRequest, cache: StepCache) -> ModelInfo:
-    uri = request.model_uri
-    path = fetch_cached(uri, cache, limit_bytes=request.model_limit)
-    size = folder_bytes(path) if path.is_dir() else path.stat().st_size
-    if size > request.model_limit:
-        raise StageError(
-            Reason.MODEL_UNREADABLE, f"{uri}: {size:,} bytes are more than the limit of {request.model_limit:,}"
-        )
+# --- the model ----------------------------------------------------------------------------------------------
+
+
+def _model(request: IntakeRequest, cache: StepCache) -> tuple[ModelInfo, bool]:
+    uri, limit = request.model_uri, request.model_limit
+    path = fetch_cached(uri, cache, limit_bytes=limit)
     kind = source_format(path, uri)
     source = sha256_folder(path) if path.is_dir() else sha256_file(path)
 
     def produce(folder: Path) -> None:
-        config = _checked(path, uri, kind)
-        float_file = path
-        if kind is not SourceFormat.TFLITE:
+        facts: dict[str, JSON] = {"compile": {}}
+        if kind is SourceFormat.TFLITE:
+            model = normalized(read_bytes(path, uri), uri)
+        else:
             from .convert import convert
 
-            float_file = folder / MODEL
-            float_file.write_bytes(convert(path, uri, kind, config))
-        fb.write(normalized(float_file, uri), folder / MODEL)
-        facts = {"compile": config.compile if config else {}}
+            config = _checked(path, uri, kind, limit)
+            converted = convert(path, uri, kind, config)
+            model = renamed(normalized(converted.data, uri), converted.inputs, converted.outputs)
+            facts["compile"] = config.compile if config else {}
+        fb.write(model, folder / MODEL)
+        _must_run(folder / MODEL, uri)
         (folder / FACTS).write_text(json.dumps(facts))
 
-    step = cache.run("intake-model", STEP_VERSION, {"source": source, "format": kind.value}, produce)
+    inputs: dict[str, JSON] = {"source": source, "format": kind.value, "converter": _converter(kind)}
+    step = cache.run("intake-model", STEP_VERSION, inputs, produce)
     target = step.folder / MODEL
     graph = fb.read(target)
     described = describe(target)
-    return ModelInfo(
+    info = ModelInfo(
         uri=uri,
         format=kind,
         source_sha256=source,
@@ -101,30 +112,82 @@ def _model(request: IntakeRequest, cache: StepCache) -> ModelInfo:
         untrainable=described.untrainable,
         compile_config=json.loads((step.folder / FACTS).read_text())["compile"],
     )
+    return info, step.cached
 
 
-def _checked(path: Path, uri: str, kind: SourceFormat) -> KerasConfig | None:
+def _checked(path: Path, uri: str, kind: SourceFormat, limit: int) -> KerasConfig | None:
     if kind is SourceFormat.KERAS:
-        return read_archive(path, uri)
+        return read_archive(path, uri, limit)
     if kind is SourceFormat.H5:
-        return read_h5(path, uri)
-    if kind is SourceFormat.SAVED_MODEL:
-        check_saved_model(path, uri)
+        return read_h5(path, uri, limit)
+    check_saved_model(path, uri)
     return None
 
 
-def _check_layers(patterns: tuple[str, ...], layers: tuple[LayerInfo, ...]) -> None:
+def _converter(kind: SourceFormat) -> str:
+    """Which converter writes the file; another one may write another."""
+    if kind is SourceFormat.TFLITE:
+        return ""
+    for name in ("tensorflow-cpu", "tensorflow"):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return "unknown"
+
+
+def _must_run(path: Path, uri: str) -> None:
+    """Run the normalized model once, on zeros."""
+    try:
+        interpreter = open_interpreter(path, threads=1)
+        zeros = [np.zeros(detail["shape"], np.float32) for detail in interpreter.get_input_details()]
+        run_interpreter(interpreter, zeros)
+    except StageError as error:
+        raise StageError(Reason.MODEL_UNSUPPORTED, f"{uri}: {error.message}") from error
+    except (RuntimeError, ValueError) as error:
+        raise StageError(
+            Reason.MODEL_UNSUPPORTED, f"{uri}: LiteRT cannot run it: {' '.join(str(error).split())[:300]}"
+        ) from error
+
+
+def check_layers(patterns: tuple[str, ...], layers: tuple[LayerInfo, ...]) -> None:
+    """Refuse regexes of `space.layers` that match no layer.
+
+    Raises:
+        StageError: LAYER_NOT_FOUND naming the pattern and a few layers.
+    """
+    names = ", ".join(repr(layer.name) for layer in layers[:4]) + (", ..." if len(layers) > 4 else "")
     for number, pattern in enumerate(patterns):
-        if not any(re.search(pattern, layer.name) for layer in layers):
-            names = ", ".join(repr(layer.name) for layer in layers[:4])
+        where = f"space.layers[{number}].match: {pattern!r}"
+        try:
+            expression = re.compile(pattern)
+        except re.error as error:
             raise StageError(
-                Reason.LAYER_NOT_FOUND,
-                f"space.layers[{number}].match: {pattern!r} matches no layer; there are {names}"
-                f"{', ...' if len(layers) > 4 else ''}",
-            )
+                Reason.LAYER_NOT_FOUND, f"{where} is no regular expression ({error}); layers are {names}"
+            ) from error
+        if not any(expression.search(layer.name) for layer in layers):
+            raise StageError(Reason.LAYER_NOT_FOUND, f"{where} matches no layer; there are {names or 'none'}")
+
+
+# --- the data -----------------------------------------------------------------------------------------------
 
 
 def _classes(model: ModelInfo) -> int:
     """Classes of the first output; a single sigmoid output tells two apart."""
     last = model.outputs[0].shape[-1] if model.outputs[0].shape else 1
     return max(2, last)
+
+
+def _check_labels(request: IntakeRequest, data: dict[Split, DataInfo]) -> None:
+    for split in (Split.EVALUATION, Split.TEST):
+        if ACCURACY in request.metrics and split in data and data[split].labels is None:
+            raise StageError(
+                Reason.DATA_MISMATCH,
+                f"dataset.{split.value} ({data[split].uri}): accuracy needs labels and there are none; "
+                "add the array y, or use another metric, such as agreement",
+            )
+
+
+def _check_train_labels(source: DataRequest, model: ModelInfo, cache: StepCache) -> None:
+    """Class indices that fine-tuning would look up must be in range, whatever the metric is."""
+    prepare_noted(source, Split.TRAIN, model.inputs, cache, classes=_classes(model))
