@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 from paretune_contract.quantity import show_bytes, size_bytes
-from paretune_store.steps import StepCache
+from paretune_store.steps import GcReport, StepCache
 
 from ..local.workdir import Locked, WorkDirectory
 from ..search.front import FrontDocument
@@ -32,7 +32,7 @@ def gc(workdir: Path | None, cache_size: str, all_candidates: bool, as_json: boo
     limit = cache_bytes(cache_size)
     try:
         with work.locked():
-            report = StepCache(work.cache).gc(limit)
+            report = clean_cache(work, work.cache, limit)
             candidates = 0 if all_candidates else drop_candidates(work)
     except Locked as error:
         raise BadInput(str(error)) from error
@@ -44,6 +44,14 @@ def gc(workdir: Path | None, cache_size: str, all_candidates: bool, as_json: boo
             f"Freed {show_bytes(report.freed)} of cached steps and {show_bytes(candidates)} of candidates; "
             f"{show_bytes(report.kept_bytes)} of steps remain."
         )
+
+
+def clean_cache(work: WorkDirectory, cache: Path, limit: int) -> GcReport:
+    """Bound the step cache; what the study's intake points to stays."""
+    steps, intake = StepCache(cache), work.read_intake()
+    needed = [intake.model.path] if intake and intake.model else []
+    needed += [info.folder for info in intake.data.values()] if intake else []
+    return steps.gc(limit, keep=steps.keys_of(Path(path) for path in needed))
 
 
 def cache_bytes(text: str) -> int:

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import FrameType
 
 import click
-from paretune_store.steps import StepCache
 
 from ..api.manifest import ManifestError
 from ..local.accept import Accepted, IntakeFailed, Refused, accept
@@ -24,7 +23,7 @@ from ..tracking.connection import ui_command
 from ..tracking.redact import redact
 from .console import Progress, base_metric, front_table, result_console, trial_line
 from .errors import BadInput, Failed, NothingFeasible
-from .gc import cache_bytes, drop_candidates
+from .gc import cache_bytes, clean_cache, drop_candidates
 from .report import MlflowSync, tracking_uri, write_report
 from .validate import read_manifest
 from .workdir_option import RUNS
@@ -113,7 +112,7 @@ def _study(
         finish = engine.run()
         if finish is None:
             return None
-        StepCache(cache).gc(limit)
+        clean_cache(work, cache, limit)
         if accepted.study.spec.artifacts.retain == "front":
             drop_candidates(work)
         if work.front.exists():

@@ -267,11 +267,10 @@ class Engine:
 
     def _end(self, work: Work, result: Result) -> None:
         trial = self._trials[work.number]
-        reference = self._trials[0].status.artifact
         if result.reason is Reason.CRASHED:
             log = self._work.log(work.number, work.stage, work.pool)
             result = result.model_copy(update={"message": f"{result.message}; log: {log.name}"})
-        after = transitions.finished(trial, work, result, reference.sha256 if reference else "", _now())
+        after = transitions.finished(trial, work, result, self._trials[0], _now())
         self._record(after)
         if after.final:
             self._front = self._write_front()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from paretune_contract.failure import WORLD_REASONS, Reason
-from paretune_contract.measurement import Metrics
+from paretune_contract.measurement import LATENCY, LATENCY_RATIO, Measurement, Metrics, on_pool
 from paretune_contract.stages import (
     BENCHMARK,
     BenchmarkResult,
@@ -37,9 +37,9 @@ def started(trial: OptimizationTrial, work: Work, now: str) -> OptimizationTrial
 
 
 def finished(
-    trial: OptimizationTrial, work: Work, result: Result, reference: str, now: str
+    trial: OptimizationTrial, work: Work, result: Result, reference: OptimizationTrial, now: str
 ) -> OptimizationTrial:
-    """A stage ended, well or not. `reference` is the sha256 that a benchmark was interleaved with."""
+    """A stage ended, well or not. `reference` is the trial that a benchmark was interleaved with."""
     if work.final:
         return _with_final(trial, work, result, reference)
     if result.reason is not None:
@@ -57,8 +57,30 @@ def finished(
             steps=(*trial.status.steps, *result.steps),
         )
     if isinstance(result, BenchmarkResult):
-        return measured(trial, work.pool, result.metrics, _pool(result, reference), result)
+        metrics = steadied(result.metrics, work.pool, reference.status.metrics)
+        return measured(trial, work.pool, metrics, _pool(result, reference), result)
     raise TypeError(f"{type(result).__name__} is no result of {work.stage}")
+
+
+def steadied(metrics: Metrics, pool: str, reference: Metrics) -> Metrics:
+    """Latency as ratio to the reference times the reference's own latency.
+
+    A machine's pace changes between two measurements by more than candidates differ; within one measurement,
+    whose rounds are interleaved, it changes for both alike. So the ratio is what is comparable. The record
+    keeps the plain distribution beside it. Without a latency of the reference (it is the reference itself
+    that was measured) the plain median stands.
+
+    Args:
+        metrics: of the candidate, as measured.
+        pool: the device.
+        reference: metrics of the reference.
+    """
+    latency, ratio = on_pool(LATENCY, pool), on_pool(LATENCY_RATIO, pool)
+    if ratio not in metrics or latency not in reference:
+        return metrics
+    pace, found = reference[latency].value, metrics[ratio]
+    steady = Measurement(value=found.value * pace, low=found.low * pace, high=found.high * pace)
+    return {**metrics, latency: steady}
 
 
 def measured(
@@ -114,13 +136,18 @@ def _failed(trial: OptimizationTrial, work: Work, result: Result, now: str) -> O
     )
 
 
-def _pool(result: BenchmarkResult, reference: str) -> PoolMeasurement:
+def _pool(result: BenchmarkResult, reference: OptimizationTrial) -> PoolMeasurement:
     return PoolMeasurement(
-        latency=result.latency, memory=result.memory, environment=result.environment, reference=reference
+        latency=result.latency,
+        memory=result.memory,
+        environment=result.environment,
+        reference=reference.status.artifact.sha256 if reference.status.artifact else "",
     )
 
 
-def _with_final(trial: OptimizationTrial, work: Work, result: Result, reference: str) -> OptimizationTrial:
+def _with_final(
+    trial: OptimizationTrial, work: Work, result: Result, reference: OptimizationTrial
+) -> OptimizationTrial:
     final = trial.status.final or FinalMeasurement()
     change: dict[str, Any] = {}
     if result.reason is not None:
@@ -129,7 +156,8 @@ def _with_final(trial: OptimizationTrial, work: Work, result: Result, reference:
             work.pool or "test": f"{result.reason.value}: {result.message}"[:500],
         }
     elif isinstance(result, BenchmarkResult):
-        change["metrics"] = {**final.metrics, **result.metrics}
+        fresh = reference.status.final.metrics if reference.status.final else {}
+        change["metrics"] = {**final.metrics, **steadied(result.metrics, work.pool, fresh)}
         change["pools"] = {**final.pools, work.pool: _pool(result, reference)}
     elif isinstance(result, EvaluateResult):
         change["test"] = result.metrics

@@ -1,11 +1,11 @@
-"""Decisions on a trial and on the study: what ends a trial, what it counts as, and when the search is over."""
+"""Decisions on a trial and on the study: what a trial has come to, and when the search is over."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from paretune_contract.failure import CANDIDATE_REASONS
-from paretune_contract.measurement import DEVICE_METRICS, SIZE_METRICS
+from paretune_contract.measurement import SIZE_METRICS
 
 from ..api import OptimizationTrial, State
 from ..api.study import StudySpec
@@ -106,29 +106,17 @@ def budget_end(
         exhausted: the space has no settings left that were not tried.
         finish: makes the result from a reason, a sentence, and whether the study has failed.
     """
-    budget = spec.budget
-    failed = failures(trials)
+    budget, count, failed = spec.budget, len(trials), failures(trials)
     if failed > budget.max_failures:
-        return finish(
-            "TooManyFailures",
-            f"{failed} candidates failed, more than budget.maxFailures = {budget.max_failures}",
-            True,
-        )
-    if len(trials) >= budget.trials:
+        why = f"{failed} candidates failed, more than budget.maxFailures = {budget.max_failures}."
+        return finish("TooManyFailures", why, True)
+    if count >= budget.trials:
         return finish("BudgetSpent", f"All {budget.trials} trials of the budget are done.", False)
-    limit = budget.seconds
-    if limit is not None and elapsed >= limit:
-        return finish(
-            "DurationSpent",
-            f"budget.maxDuration = {budget.max_duration} is over after {len(trials)} trials.",
-            False,
-        )
+    if budget.seconds is not None and elapsed >= budget.seconds:
+        why = f"budget.maxDuration = {budget.max_duration} is over after {count} trials."
+        return finish("DurationSpent", why, False)
     if exhausted:
-        return finish(
-            "SpaceExhausted",
-            f"Every setting that the space allows was tried, in {len(trials)} trials.",
-            False,
-        )
+        return finish("SpaceExhausted", f"All that the space allows was tried, in {count} trials.", False)
     return None
 
 
@@ -167,8 +155,3 @@ def nearest_misses(
             miss = Miss(trial.number, total, sentence(objectives, metrics, baseline))
             found.append((total, unknown, trial.number, miss))
     return tuple(miss for *_, miss in sorted(found, key=lambda f: f[:3]))
-
-
-def needs_device(objectives: Sequence[ResolvedObjective]) -> tuple[str, ...]:
-    """Devices that an objective looks at, in the objectives' order."""
-    return tuple(dict.fromkeys(o.device for o in objectives if o.device and o.metric in DEVICE_METRICS))

@@ -1,6 +1,6 @@
 """Is every suggestion what the sampler says it is, given what it knew?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from paretune_contract.settings import Settings
@@ -9,7 +9,7 @@ from ..api import OptimizationTrial, State
 from .choices import SearchSpace
 from .objectives import ResolvedObjective
 from .records import parse_ranges
-from .sampler import SpaceExhausted, suggest
+from .sampler import SpaceExhausted, Suggestion, suggest
 
 
 @dataclass(frozen=True)
@@ -51,49 +51,56 @@ def replay(
     Each is recomputed from the results that its record says were known (`ask.seen`); the other trials with
     lower numbers ran at that time.
     """
+
+    def ask_again(number: int, then: Sequence[OptimizationTrial]) -> Suggestion:
+        return suggest(space, objectives, seed, sampler, number, then)
+
     ordered = sorted(trials, key=lambda t: t.number)
     for position, trial in enumerate(ordered):
-        outcome = _recompute(space, objectives, seed, sampler, ordered[:position], position, trial)
+        earlier = ordered[:position]
+        why = _damage(trial, earlier)
+        outcome = _compare(trial, earlier, ask_again) if not why else _damaged(trial, why)
         yield outcome
         if isinstance(outcome, Difference):
             return
 
 
-def _recompute(
-    space: SearchSpace,
-    objectives: Sequence[ResolvedObjective],
-    seed: int,
-    sampler: str,
-    earlier: Sequence[OptimizationTrial],
-    expected: int,
-    trial: OptimizationTrial,
-) -> Match | Difference:
-    number, recorded, ask = trial.number, trial.settings, trial.spec.ask
+def _damaged(trial: OptimizationTrial, why: str) -> Difference:
+    return Difference(trial.number, trial.settings, None, why)
 
-    def differs(why: str, settings: Settings | None = None) -> Difference:
-        return Difference(number, recorded, settings, why)
 
-    if number != expected:
-        return differs(f"the record of trial {expected} is missing")
+def _damage(trial: OptimizationTrial, earlier: Sequence[OptimizationTrial]) -> str:
+    """Why nothing can be recomputed from these records; empty when it can."""
+    if trial.number != len(earlier):
+        return f"the record of trial {len(earlier)} is missing"
     try:
-        seen = parse_ranges(ask.seen)
+        seen = parse_ranges(trial.spec.ask.seen)
     except ValueError as error:
-        return differs(f"ask.seen: {error}")
+        return f"ask.seen: {error}"
     unknown = sorted(seen - {t.number for t in earlier if t.final})
     if unknown:
-        return differs(f"ask.seen = {ask.seen!r}, but trial {unknown[0]} is no earlier trial with a result")
-    then = [t if t.number in seen else _running(t) for t in earlier]
+        return f"ask.seen = {trial.spec.ask.seen!r}, and trial {unknown[0]} is no earlier trial with a result"
+    return ""
+
+
+def _compare(
+    trial: OptimizationTrial,
+    earlier: Sequence[OptimizationTrial],
+    ask_again: Callable[[int, Sequence[OptimizationTrial]], Suggestion],
+) -> Match | Difference:
+    number, recorded, ask = trial.number, trial.settings, trial.spec.ask
+    seen = parse_ranges(ask.seen)
     try:
-        suggestion = suggest(space, objectives, seed, sampler, number, then)
+        again = ask_again(number, [t if t.number in seen else _running(t) for t in earlier])
     except SpaceExhausted as error:
-        return differs(f"the record has {_words(recorded)}, but nothing was left to suggest: {error}")
-    if suggestion.settings != recorded:
-        return differs(
-            f"the record has {_words(recorded)}, the sampler suggests {_words(suggestion.settings)}",
-            suggestion.settings,
-        )
-    if suggestion.ask != ask:
-        return differs(f"the record was asked with {ask!r}, recomputed it is {suggestion.ask!r}", recorded)
+        why = f"the record has {_words(recorded)}, and nothing was left to suggest: {error}"
+        return Difference(number, recorded, None, why)
+    if again.settings != recorded:
+        why = f"the record has {_words(recorded)}, the sampler suggests {_words(again.settings)}"
+        return Difference(number, recorded, again.settings, why)
+    if again.ask != ask:
+        why = f"the settings are equal, but the record has {ask!r} and the sampler {again.ask!r}"
+        return Difference(number, recorded, again.settings, why)
     return Match(number)
 
 

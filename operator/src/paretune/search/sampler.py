@@ -36,7 +36,7 @@ _GENERATION = "NSGAIISampler:generation"
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-class SpaceExhausted(Exception):  # noqa: N818  # an end of the search rather than an error
+class SpaceExhausted(Exception):  # an end of the search rather than an error
     """All settings of the space have been tried; the study is over."""
 
 
@@ -96,7 +96,7 @@ def suggest(
         settings = space.ask(trial)
         if settings.digest() not in taken:
             return Suggestion(settings, Ask(seed=derived, seen=known, retry=retry))
-        study.tell(trial, state=TrialState.FAIL)  # the next retry does not see this one
+        # The rejected one stays RUNNING: the constant liar then keeps the next retry away from it.
 
     derived = derive_seed(seed, number, RETRIES + 1)
     unseen = space.unseen(taken, start=derived)

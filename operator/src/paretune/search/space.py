@@ -208,9 +208,8 @@ def _patterns(given: _Given, withheld: list[Withheld]) -> tuple[SparsityPattern,
             return "no layer of this model can be pruned"
         if pattern is SparsityPattern.UNSTRUCTURED and not _levels(spec.space.sparsity.max):
             return f"space.sparsity.max is {spec.space.sparsity.max:g}"
-        if asked:  # one-shot pruning is poor, but whoever names a pattern shall have it
-            return ""
-        return _why_no_training(given) or _why_invisible(given, "sparsity")
+        # Pruning without fine-tuning costs more accuracy than it is worth, so it is not offered at all.
+        return _why_no_training(given) or ("" if asked else _why_invisible(given, "sparsity"))
 
     order = _unique(spec.space.sparsity.patterns, tuple(SparsityPattern))
     offered = _offer(order, why_not, lambda p: f"sparsity.{p.value}", withheld)
