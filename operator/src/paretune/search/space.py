@@ -74,12 +74,15 @@ def available(
     withheld: list[Withheld] = []
 
     order = sorted(spec.space.quantization.schemes, key=BY_BITS.index)
-    schemes = _offer(order, lambda s: _why_no_scheme(s, given), lambda s: s.value, withheld)
-    schemes = schemes or (_fallback(given),)
-    patterns = _patterns(given, withheld)
-    stages = _stages(given, schemes, withheld)
     forced = Settings(layers=spec.space.layers).layers
     _check_layers(forced, given)
+
+    def why_not(scheme: Scheme) -> str:
+        return _why_no_scheme(scheme, given) or _why_not_with_layers(scheme, forced)
+
+    schemes = _offer(order, why_not, lambda s: s.value, withheld) or (_fallback(given),)
+    patterns = _patterns(given, withheld)
+    stages = _stages(given, schemes, withheld)
 
     return SearchSpace(
         schemes=schemes,
@@ -146,9 +149,18 @@ def _why_no_scheme(scheme: Scheme, given: _Given) -> str:
         return "the model has no operator with weights"
     if scheme in STATIC_SCHEMES and Split.CALIBRATION not in given.intake.data:
         return "static quantization learns the range of activations from dataset.calibration, which is absent"
-    if scheme is Scheme.INT4 and not any(layer.int4 for layer in layers):
+    if scheme is Scheme.INT4 and not any(layer.int4 and layer.prunable for layer in layers):
         found = ", ".join(sorted({layer.operator for layer in layers}))
-        return f"int4 weights are for CONV_2D and FULLY_CONNECTED, and this model has only {found}"
+        return f"int4 weights are for CONV_2D and FULLY_CONNECTED of some size; this model has only {found}"
+    return ""
+
+
+def _why_not_with_layers(scheme: Scheme, forced: tuple[LayerSettings, ...]) -> str:
+    """Why a scheme for the whole model does not go with the overrides."""
+    for i, layer in enumerate(forced):
+        clustered = layer.clustering is not None and layer.clustering.stage is ClusteringStage.INT8
+        if clustered and layer.quantization is None and scheme not in INTEGER_SCHEMES:
+            return f"space.layers[{i}] clusters integer weights, and {scheme.value} leaves none"
     return ""
 
 
@@ -206,6 +218,10 @@ def _patterns(given: _Given, withheld: list[Withheld]) -> tuple[SparsityPattern,
             return ""
         if not any(layer.prunable for layer in given.model.layers):
             return "no layer of this model can be pruned"
+        if pattern is SparsityPattern.TWO_OF_FOUR and not any(
+            layer.prunable and layer.weight_shape[-1] % 4 == 0 for layer in given.model.layers
+        ):
+            return "no layer that can be pruned has input channels in multiples of four"
         if pattern is SparsityPattern.UNSTRUCTURED and not _levels(spec.space.sparsity.max):
             return f"space.sparsity.max is {spec.space.sparsity.max:g}"
         # Pruning without fine-tuning costs more accuracy than it is worth, so it is not offered at all.
@@ -272,6 +288,16 @@ def _check_layers(forced: tuple[LayerSettings, ...], given: _Given) -> None:
             reason = _why_no_scheme(layer.quantization.scheme, given)
             if reason:
                 raise SpaceError(f"{path}.quantization.scheme: {layer.quantization.scheme.value}: {reason}")
-        clustering = layer.clustering
-        if clustering is not None and clustering.stage is ClusteringStage.TRAINING and training:
+        if layer.sparsity is not None and layer.sparsity.pattern is not SparsityPattern.NONE and training:
+            raise SpaceError(f"{path}.sparsity.pattern: {layer.sparsity.pattern.value}: {training}")
+        if layer.clustering is None:
+            continue
+        if layer.clustering.stage is ClusteringStage.TRAINING and training:
             raise SpaceError(f"{path}.clustering.stage: training: {training}")
+        floats = layer.quantization is not None and layer.quantization.scheme not in INTEGER_SCHEMES
+        if layer.clustering.stage is ClusteringStage.INT8 and floats:
+            raise SpaceError(
+                f"{path}.clustering.stage: int8 works on integer weights; quantization.scheme is "
+                f"{layer.quantization.scheme.value if layer.quantization else ''}, expected dynamic, int8, "
+                "int16x8 or int4"
+            )

@@ -1,0 +1,215 @@
+"""Which settings are offered, and why others are not."""
+
+import optuna
+import pytest
+from paretune.api import Runtime
+from paretune.search.prior import first_trials
+from paretune.search.space import BASELINE, SearchSpace, SpaceError, available
+from paretune_contract.dataset import Split
+from paretune_contract.settings import ClusteringStage, Granularity, Scheme, Settings, SparsityPattern
+from unit.search.toy_study import intake, layer, spec
+
+DOWNLOAD = [{"metric": "accuracy"}, {"metric": "downloadSize"}]
+
+
+def reasons(space: SearchSpace) -> dict[str, str]:
+    return {w.what: w.why for w in space.withheld}
+
+
+def test_everything_is_offered_when_model_and_data_allow_it():
+    space = available(spec(), intake())
+    assert space.withheld == ()
+    assert set(space.schemes) == set(Scheme)
+    assert set(space.patterns) == set(SparsityPattern)
+    assert set(space.stages) == set(ClusteringStage)
+
+
+def test_without_train_there_is_no_sparsity_and_no_clustering_in_training():
+    space = available(_without(spec(), "train"), intake((Split.CALIBRATION,)))
+    assert space.patterns == (SparsityPattern.NONE,)
+    assert ClusteringStage.TRAINING not in space.stages
+    assert ClusteringStage.INT8 in space.stages
+    assert "dataset.train is absent" in reasons(space)["sparsity.unstructured"]
+    assert "dataset.train is absent" in reasons(space)["clustering.training"]
+
+
+def _without(manifest, split):
+    return manifest.model_copy(update={"dataset": manifest.dataset.model_copy(update={split: None})})
+
+
+def test_an_operator_without_gradient_is_named():
+    space = available(spec(), intake(untrainable=("UNIDIRECTIONAL_SEQUENCE_LSTM",)))
+    assert "UNIDIRECTIONAL_SEQUENCE_LSTM" in reasons(space)["sparsity.2:4"]
+
+
+def test_static_schemes_need_calibration():
+    space = available(spec(), intake((Split.TRAIN, Split.EVALUATION)))
+    assert set(space.schemes) == {Scheme.NONE, Scheme.FLOAT16, Scheme.DYNAMIC}
+    for scheme in ("int8", "int16x8", "int4"):
+        assert "dataset.calibration" in reasons(space)[scheme]
+
+
+def test_int4_needs_an_operator_that_takes_it():
+    space = available(spec(), intake(layers=[layer(operator="DEPTHWISE_CONV_2D")]))
+    assert Scheme.INT4 not in space.schemes
+    assert "DEPTHWISE_CONV_2D" in reasons(space)["int4"]
+
+
+def test_what_no_objective_can_see_is_not_searched():
+    manifest = spec([{"metric": "accuracy"}, {"metric": "latency"}, {"metric": "modelSize"}])
+    space = available(manifest, intake())
+    assert space.patterns == (SparsityPattern.NONE,)
+    assert space.stages == (ClusteringStage.NONE,)
+    assert "downloadSize" in reasons(space)["sparsity.unstructured"]
+    assert "downloadSize" in reasons(space)["clustering.int8"]
+
+
+def test_what_no_objective_can_see_is_searched_when_the_manifest_asks_for_it():
+    manifest = spec([{"metric": "modelSize"}], space={"sparsity": {"patterns": ["none", "2:4"]}})
+    assert available(manifest, intake()).patterns == (SparsityPattern.NONE, SparsityPattern.TWO_OF_FOUR)
+
+
+def test_a_device_withholds_what_its_runtime_cannot_run():
+    manifest = spec(devices=[{"name": "stick", "runtime": "edgetpu"}])
+    space = available(manifest, intake())
+    assert space.schemes == (Scheme.INT8,)
+    assert "stick (runtime edgetpu)" in reasons(space)["dynamic"]
+    assert space.reference is not None
+    assert space.contains(BASELINE)
+
+
+def test_a_device_that_could_run_nothing_is_an_error():
+    manifest = spec(devices=[{"name": "stick", "runtime": "edgetpu"}])
+    with pytest.raises(SpaceError, match=r"spec\.devices.*dataset\.calibration"):
+        available(manifest, intake((Split.TRAIN,)))
+
+
+def test_pools_tell_their_runtime():
+    space = available(spec(), intake(), {"board": Runtime.TFLM})
+    assert Scheme.DYNAMIC not in space.schemes
+    assert Scheme.INT8 in space.schemes
+
+
+def test_a_forced_layer_that_cannot_be_is_an_error():
+    manifest = spec(space={"layers": [{"match": "conv", "quantization": {"scheme": "int8"}}]})
+    with pytest.raises(SpaceError, match=r"spec\.space\.layers\[0\].*dataset\.calibration"):
+        available(manifest, intake((Split.TRAIN,)))
+
+
+def test_two_of_four_needs_input_channels_in_fours():
+    space = available(spec(), intake(layers=[layer(weight_shape=(8, 3, 3, 3))]))
+    assert space.patterns == (SparsityPattern.NONE, SparsityPattern.UNSTRUCTURED)
+    assert "multiples of four" in reasons(space)["sparsity.2:4"]
+
+
+def test_a_forced_layer_with_integer_clusters_leaves_integer_schemes():
+    forced = {"match": "conv", "clustering": {"stage": "int8", "clusters": 16}}
+    space = available(spec(space={"layers": [forced]}), intake())
+    assert set(space.schemes) == {Scheme.DYNAMIC, Scheme.INT8, Scheme.INT16X8, Scheme.INT4}
+    assert "space.layers[0]" in reasons(space)["float16"]
+    floats = spec(space={"layers": [{**forced, "quantization": {"scheme": "float16"}}]})
+    with pytest.raises(SpaceError, match=r"layers\[0\]\.clustering.*float16"):
+        available(floats, intake())
+
+
+def test_a_forced_layer_that_is_to_be_sparse_needs_training():
+    forced = {"match": "conv", "sparsity": {"pattern": "2:4"}}
+    with pytest.raises(SpaceError, match=r"layers\[0\]\.sparsity.*dataset\.train"):
+        available(_without(spec(space={"layers": [forced]}), "train"), intake((Split.CALIBRATION,)))
+
+
+def test_forced_layers_go_with_everything_but_the_baseline():
+    manifest = spec(DOWNLOAD, space={"layers": [{"match": "conv", "quantization": {"scheme": "none"}}]})
+    space = available(manifest, intake())
+    assert all(cell.layers == manifest.space.layers for cell in space.cells())
+    assert first_trials(space)[0][0] == Settings()
+
+
+def test_clusters_in_the_int8_domain_go_with_integer_weights_only():
+    for cell in available(spec(), intake()).cells():
+        if cell.clustering.stage is ClusteringStage.INT8:
+            assert cell.quantization.scheme not in (Scheme.NONE, Scheme.FLOAT16)
+        if cell.clustering.stage is ClusteringStage.TRAINING and cell.quantization.scheme is Scheme.INT8:
+            assert cell.quantization.granularity is Granularity.TENSOR
+        if cell.quantization.scheme is Scheme.INT4:
+            assert cell.clustering.clusters < 16
+
+
+def test_levels_go_in_steps_of_five_percent_up_to_the_bound():
+    space = available(spec(space={"sparsity": {"max": 0.3}}), intake())
+    assert space.levels == (0.1, 0.15, 0.2, 0.25, 0.3)
+    assert available(spec(space={"sparsity": {"max": 0.07}}), intake()).levels == (0.07,)
+
+
+def test_clusters_descend_and_keep_the_ends_of_the_range():
+    space = available(spec(space={"clustering": {"clusters": {"min": 5, "max": 20}}}), intake())
+    assert space.clusters == (20, 16, 12, 8, 6, 5)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {},
+        {"quantization": {"schemes": ["int8"], "io": ["float32", "int8"]}, "sparsity": {"patterns": ["2:4"]}},
+        {"quantization": {"schemes": ["none", "float16"]}, "clustering": {"stages": ["training"]}},
+        {"quantization": {"schemes": ["int4", "int8"], "granularity": ["channel"]}},
+        {
+            "quantization": {"schemes": ["int8"], "granularity": ["tensor"]},
+            "sparsity": {"patterns": ["none"]},
+            "clustering": {"stages": ["none"]},
+        },
+    ],
+)
+def test_size_cells_and_parameters_agree(space):
+    found = available(spec(space=space), intake())
+    cells = list(found.cells())
+    assert len({c.digest() for c in cells}) == len(cells)
+    assert found.size == len({c.digest() for c in (*cells, BASELINE)})
+    assert all(found.contains(c) for c in cells)
+    rebuilt = {found.ask(optuna.trial.FixedTrial(found.params_of(c))).digest() for c in cells}
+    assert rebuilt == {c.digest() for c in cells}
+
+
+def test_settings_outside_the_space_are_not_contained():
+    space = available(spec(space={"quantization": {"schemes": ["none", "float16"]}}), intake())
+    assert not space.contains(Settings.model_validate({"quantization": {"scheme": "int8"}}))
+    assert not space.contains(
+        Settings.model_validate({"sparsity": {"pattern": "unstructured", "level": 0.33}})
+    )
+    assert space.params_of(Settings.model_validate({"quantization": {"scheme": "int8"}})) == {}
+
+
+def test_the_untouched_model_is_contained_even_where_everything_else_is_quantized():
+    space = available(spec(space={"quantization": {"schemes": ["int8"]}}), intake())
+    assert space.contains(BASELINE)
+    assert space.params_of(BASELINE) == {}
+
+
+def test_every_parameter_is_an_ordered_integer_from_zero():
+    space = available(spec(), intake())
+    assert {type(d).__name__ for d in space.distributions.values()} == {"IntDistribution"}
+    assert {d.low for d in space.distributions.values()} == {0}
+
+
+def test_the_first_trials_are_baseline_reference_and_distinct_guesses():
+    space = available(spec(), intake())
+    first = first_trials(space)
+    assert first[0] == (Settings(), "baseline")
+    assert first[1] == (Settings.model_validate({"quantization": {"scheme": "int8"}}), "reference")
+    assert {origin for _, origin in first[2:]} == {"prior"}
+    assert 8 <= len(first) <= 11
+    assert len({s.digest() for s, _ in first}) == len(first)
+    assert all(space.contains(s) for s, _ in first)
+
+
+def test_the_first_trials_stay_within_a_narrow_space():
+    space = available(spec(space={"quantization": {"schemes": ["none"]}}), intake((Split.EVALUATION,)))
+    assert [s.canonical() for s, _ in first_trials(space)] == [{}]
+
+
+def test_a_device_that_needs_int8_gets_its_reference_whatever_the_manifest_forces():
+    manifest = spec(
+        devices=[{"name": "stick", "runtime": "edgetpu"}], space={"sparsity": {"patterns": ["2:4"]}}
+    )
+    first = first_trials(available(manifest, intake()))
+    assert first[1] == (Settings.model_validate({"quantization": {"scheme": "int8"}}), "reference")
