@@ -33,7 +33,11 @@ order = np.random.default_rng(0).permutation(split.samples)
 shuffled = 0.0
 for batch in split.batches(64, indices=order):
     shuffled += float(batch.inputs["x"][:, 0, 0, 0].sum())
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+if sys.platform == "linux":  # getrusage would count what the parent held when it forked
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    peak = int(status["VmHWM"].split()[0]) * 1024
+else:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"seen": seen, "total": total, "shuffled": shuffled, "peak": peak}))
 """
 

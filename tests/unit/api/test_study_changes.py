@@ -30,7 +30,7 @@ def test_budget_and_suspend_may_change(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "path"),
     [
-        ({"objectives": [{"metric": "accuracy", "maxDrop": 0.1}]}, "spec.objectives"),
+        ({"objectives": [{"metric": "accuracy", "maxDrop": 0.1}]}, "spec.objectives[0].maxDrop"),
         ({"model": {"uri": "other.keras"}}, "spec.model.uri"),
         ({"dataset": {"evaluation": {"uri": "e.npz"}, "scale": 2}}, "spec.dataset.scale"),
         ({"dataset": {"evaluation": {"uri": "e.npz"}, "test": {"uri": "t"}}}, "spec.dataset.test"),

@@ -1,4 +1,4 @@
-"""A latency is reported by its ratio to the reference: the machine's pace between measurements is no finding."""
+"""Latency is reported by its ratio to the reference: the pace of the machine is no finding."""
 
 import pytest
 from paretune.plan.transitions import steadied

@@ -84,6 +84,10 @@ def _differences(at: Location, old: Any, new: Any) -> Iterable[Fault]:
         for name, field in type(old).model_fields.items():
             yield from _differences((*at, field.alias or name), getattr(old, name), getattr(new, name))
         return
+    if isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new):
+        for index, (before, after) in enumerate(zip(old, new, strict=True)):
+            yield from _differences((*at, index), before, after)
+        return
     yield _changed(at, old, new)
 
 
