@@ -28,7 +28,8 @@ class LayerPlan:
     """One layer and what is done to it.
 
     A layer that cannot be pruned has the default `sparsity`, one that cannot be clustered the default
-    `clustering`. `scheme` is the scheme as the layer takes it: int8 where int4 is asked and not possible.
+    `clustering`. `scheme` is the scheme as the layer takes it: int8 where int4 is asked and the operator has
+    none, or where the layer is tiny and no override insists.
     """
 
     layer: LayerInfo
@@ -56,8 +57,10 @@ def resolve_layers(settings: Settings, layers: Sequence[LayerInfo]) -> tuple[Lay
             matches can take it, or when integers shall be clustered and there are none.
     """
     base = settings.quantization
+    # Four bits ruin a stem or a last layer and save next to nothing there: only an override asks for them.
+    spared = base.model_copy(update={"scheme": Scheme.INT8}) if base.scheme is Scheme.INT4 else base
     chosen: list[tuple[Quantization, Sparsity, Clustering]] = [
-        (base, settings.sparsity, settings.clustering) for _ in layers
+        (base if layer.prunable else spared, settings.sparsity, settings.clustering) for layer in layers
     ]
     for n, override in enumerate(settings.layers):
         field = f"settings.layers[{n}]"
@@ -114,6 +117,8 @@ def _plan(layer: LayerInfo, q: Quantization, s: Sparsity, c: Clustering) -> Laye
     granularity = q.granularity if scheme in INTEGER_SCHEMES else Granularity.CHANNEL
     if clustered and c.stage is ClusteringStage.TRAINING and scheme in INTEGER_SCHEMES:
         granularity = Granularity.TENSOR
+    if scheme is Scheme.DYNAMIC and layer.operator == "DEPTHWISE_CONV_2D":
+        granularity = Granularity.CHANNEL  # the runtime's kernel reads one scale for each channel, or rubbish
     return LayerPlan(layer, scheme, granularity, sparsity, c if clustered else Clustering())
 
 

@@ -1,6 +1,7 @@
 """Post-training quantization of a float .tflite with litert-quantizer."""
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from paretune_contract.settings import (
 from .. import flatbuffer as fb
 from ..layers import LayerPlan
 from .calibration import Ranges
+from .weight_ranges import best_range
 
 ANY = ".*"
 
@@ -50,7 +52,11 @@ def quantize(source: Path, settings: Settings, plans: Sequence[LayerPlan], range
     try:
         work = quantizer.Quantizer(source.read_bytes(), recipe(settings, plans))
         calibration = _as_statistics(ranges) if ranges is not None and work.need_calibration else None
-        result = work.quantize(calibration, enable_progress_bar=False, enable_progress_report=False)
+        if calibration is not None:
+            calibration |= _int4_ranges(fb.read(source), plans)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it opens an interpreter that keeps all tensors, and says so
+            result = work.quantize(calibration, enable_progress_bar=False, enable_progress_report=False)
     except Exception as error:  # the quantizer raises whatever comes along
         raise StageError(
             Reason.STEP_FAILED,
@@ -103,6 +109,19 @@ def _add(manager: Any, scope: str, scheme: Scheme, granularity: Granularity) -> 
         activations = 16 if scheme is Scheme.INT16X8 else 8
         weights = 4 if scheme is Scheme.INT4 else 8
         manager.add_static_config(scope, everything, activations, weights, scales)
+
+
+def _int4_ranges(model: fb.Model, plans: Sequence[LayerPlan]) -> dict[str, dict[str, Any]]:
+    """Ranges of weights with four bits; all others reach to their largest weight, as the quantizer does."""
+    found: dict[str, dict[str, Any]] = {}
+    for plan in plans:
+        weights = fb.constant(model, plan.layer.weight_tensor)
+        if plan.scheme is Scheme.INT4 and weights is not None:
+            axis = 0 if plan.granularity is Granularity.CHANNEL else None
+            high = best_range(weights, 4, axis)
+            name = fb.tensor_name(model.subgraphs[0].tensors[plan.layer.weight_tensor])
+            found[name] = {"min": -high, "max": high}
+    return found
 
 
 def _as_statistics(ranges: Ranges) -> dict[str, dict[str, Any]]:

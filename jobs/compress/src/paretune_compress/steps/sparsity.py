@@ -54,7 +54,8 @@ def gradual_level(final: float, progress: float) -> float:
 def mask_for(plan: LayerPlan, weights: fb.Array, progress: float = 1.0) -> Mask | None:
     """The mask of a layer at a share of the ramp; None where nothing is pruned.
 
-    2:4 has no half-way: it holds from the start, and the mask may still move.
+    2:4 holds from the start of the ramp, and which two of four stay may change until its end: growing into
+    it slowly leaves less time to recover, and measured worse.
     """
     if plan.sparsity.pattern is SparsityPattern.TWO_OF_FOUR:
         return two_of_four_mask(weights)

@@ -12,16 +12,20 @@ from paretune_contract.training import Loss, Optimizer, ResolvedTraining, Traini
 
 EPOCH_BUDGET = 25.0
 """Seconds that one fine-tuning may take on one core, by the estimate below."""
-MACS_PER_SECOND = 2.0e10
+MACS_PER_SECOND = 4.5e10
 """Multiply-accumulates of a training step on one core; measured on convolutions of small models."""
 SECONDS_PER_STEP = 0.002
+SECONDS_PER_WEIGHT = 1.5e-8
+"""Of a step, for the optimizer."""
 PASSES = 3
 """A step costs about three forward passes: one forward, two backward."""
 MAX_EPOCHS = 12
 FINE_TUNING = 0.3
 """Fine-tuning takes this share of the rate at which the model was trained."""
-RATES = {Optimizer.ADAM: (5e-4, 1e-3), Optimizer.SGD: (5e-3, 1e-2)}
+RATES = {Optimizer.ADAM: (4e-4, 1e-3), Optimizer.SGD: (4e-3, 1e-2)}
 """Default and highest default peak learning rate."""
+SPENT = 10
+"""A saved rate this many times below the default is what a schedule had come down to, not where it began."""
 CLASSES = {Loss.CATEGORICAL_CROSSENTROPY, Loss.BINARY_CROSSENTROPY}
 _LOSSES = {
     "categoricalcrossentropy": Loss.CATEGORICAL_CROSSENTROPY,
@@ -65,8 +69,8 @@ def resolve_training(
     distill = _distill(training, loss, origin)
     epochs = training.epochs
     if epochs is None:
-        each = epoch_seconds(train.samples, batch, model.macs)
-        epochs = default_epochs(train.samples, batch, model.macs)
+        each = epoch_seconds(train.samples, batch, model.macs, model.parameters)
+        epochs = default_epochs(train.samples, batch, model.macs, model.parameters)
         origin["epochs"] = f"default: about {each:.1f} s an epoch on one core"
     else:
         origin["epochs"] = "manifest"
@@ -81,14 +85,17 @@ def resolve_training(
     )
 
 
-def epoch_seconds(samples: int, batch_size: int, macs: int) -> float:
+def epoch_seconds(samples: int, batch_size: int, macs: int, parameters: int) -> float:
     """Estimated seconds of one epoch on one core."""
-    return math.ceil(samples / batch_size) * SECONDS_PER_STEP + samples * macs * PASSES / MACS_PER_SECOND
+    steps = math.ceil(samples / batch_size)
+    each = SECONDS_PER_STEP + parameters * SECONDS_PER_WEIGHT
+    return steps * each + samples * macs * PASSES / MACS_PER_SECOND
 
 
-def default_epochs(samples: int, batch_size: int, macs: int) -> int:
+def default_epochs(samples: int, batch_size: int, macs: int, parameters: int) -> int:
     """As many epochs as the budget of one fine-tuning holds, from 1 to 12."""
-    return max(1, min(MAX_EPOCHS, int(EPOCH_BUDGET / epoch_seconds(samples, batch_size, macs))))
+    each = epoch_seconds(samples, batch_size, macs, parameters)
+    return max(1, min(MAX_EPOCHS, int(EPOCH_BUDGET / each)))
 
 
 def _chosen(field: str, given: Any, default: Any, why: str, origin: dict[str, str]) -> Any:
@@ -155,7 +162,10 @@ def _learning_rate(
     default, highest = RATES[optimizer]
     own = model.compile_config.get("learningRate")
     same = _OPTIMIZERS.get(_plain(model.compile_config.get("optimizer", ""))) is optimizer
-    if isinstance(own, int | float) and own > 0 and same:
+    if isinstance(own, int | float) and same and own * FINE_TUNING < default / SPENT:
+        origin["learningRate"] = f"default: the model's own {float(own):g} is the end of a decay"
+        return default
+    if isinstance(own, int | float) and same:
         origin["learningRate"] = f"model: {FINE_TUNING:g} of its {float(own):g}, at most {highest:g}"
         return min(float(own) * FINE_TUNING, highest)
     origin["learningRate"] = "default: low, since the weights are good already"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from paretune_contract.failure import Reason, StageError
-from paretune_contract.training import Loss, ResolvedTraining
+from paretune_contract.training import Loss, Optimizer, ResolvedTraining
 from paretune_store.steps import JSON
 
 from .. import flatbuffer as fb
@@ -86,7 +86,8 @@ class _Run:
         self._train, validation = hold_out(data.info.samples, self._training.validation_share, task.seed)
         self._validation = validation[:VALIDATION_SAMPLES]
         self._batch = min(self._training.batch_size, len(self._train))
-        self._parameters = Parametrization(function.weights, task.plans)
+        largest = 1.0 if self._training.optimizer is Optimizer.SGD else np.inf
+        self._parameters = Parametrization(function.weights, task.plans, largest)
         self._teacher = _Teacher(function, data.info.samples) if self._training.distill > 0 else None
         self._schedule = Schedule.plan(
             epochs=self._training.epochs,
@@ -142,6 +143,8 @@ class _Run:
             self._parameters.update_masks(progress)
         if step == self._schedule.cluster_at:
             self._parameters.begin_clustering()
+        else:
+            self._parameters.choose_centroids()
 
     def _shuffled(self) -> Indices:
         """The training part in a new order, whole batches only: one shape, one trace."""
