@@ -60,9 +60,11 @@ def front_table(front: FrontDocument, columns: Iterable[str]) -> Table:
     table.add_column("settings")
     for name in (*names, *(f"{n} (test)" for n in tested)):
         table.add_column(name, justify="right")
+    baseline = f"{front.baseline.trial} (baseline)"
     rows: list[tuple[str, FrontMember]] = [(str(m.trial), m) for m in front.front]
-    if front.baseline.trial not in [m.trial for m in front.front]:
-        rows.append((f"{front.baseline.trial} (baseline)", front.baseline))
+    rows = [(baseline if m.trial == front.baseline.trial else label, m) for label, m in rows]
+    if baseline not in [label for label, _ in rows]:
+        rows.append((baseline, front.baseline))
     for label, member in rows:
         cells = [
             show_with_ratio(n, member.metrics[n], front.baseline.metrics.get(n))
@@ -136,7 +138,7 @@ class Progress:
             self._live.stop()
 
     def say(self, sentence: str) -> None:
-        self.console.print(Text(sentence))
+        self.console.print(Text(sentence), soft_wrap=True)
 
     def already(self, trials: Iterable[OptimizationTrial]) -> None:
         """Trials of an earlier run are not told again."""

@@ -47,7 +47,7 @@ def report(workdir: Path | None, output: Path | None, sync: bool, watch: bool) -
             uri = tracking_uri(work, view.study)
             outcome = write(view, work.ledger, uri)
             if outcome.error:
-                raise Failed(f"MLflow: {outcome.error}; {outcome.left} records are left")
+                raise Failed(f"{outcome.error}; {outcome.left} records are left")
             click.echo(f"MLflow   {redact(uri)}: {outcome.written} written, nothing left")
     except DamagedRecord as error:
         raise BadInput(str(error)) from error
@@ -146,4 +146,4 @@ def _watch(work: WorkDirectory) -> None:
 
     outcome = watch(load, work.ledger, tracking_uri(work, work.read_study()), stop)
     if outcome is not None and outcome.error:
-        raise Failed(f"MLflow: {outcome.error}; {outcome.left} records are left")
+        raise Failed(f"{outcome.error}; {outcome.left} records are left")
