@@ -212,6 +212,14 @@ CASES: dict[str, Make] = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True, scope="module")
+def deterministic_operations():
+    """As in training: an operator without a deterministic gradient would raise."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+
+
 def model_of(make: Make, path: Path) -> Path:
     """A 1x1 convolution with weights to train, then the operator."""
     b = ModelBuilder()

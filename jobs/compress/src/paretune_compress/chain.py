@@ -32,7 +32,7 @@ from .train.port import Trainer, TrainingTask
 
 MODEL = "model.tflite"
 RANGES = "ranges.npz"
-PRUNE_VERSION, CALIBRATE_VERSION, QUANTIZE_VERSION, CLUSTER_VERSION = 1, 1, 1, 1
+PRUNE_VERSION, CALIBRATE_VERSION, QUANTIZE_VERSION, CLUSTER_VERSION = 1, 1, 2, 1
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class FileTrainer:
     """The `Trainer` that needs nothing but the file."""
 
     name = "train-file"
-    version = 1
+    version = 2
 
     def settings(self, task: TrainingTask) -> dict[str, JSON]:
         t = task.training
