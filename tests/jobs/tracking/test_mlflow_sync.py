@@ -358,11 +358,14 @@ def server(tmp_path: Path, uri: str, closed_port: int) -> Iterator[str]:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
     address = f"http://127.0.0.1:{closed_port}"
     try:
-        for _ in range(240):
+        deadline = time.monotonic() + 300  # a server that starts on a busy machine takes its time
+        while True:
             try:
-                urllib.request.urlopen(f"{address}/health", timeout=1).close()  # noqa: S310
+                urllib.request.urlopen(f"{address}/health", timeout=10).close()  # noqa: S310
                 break
             except OSError:
+                assert process.poll() is None, (tmp_path / "server.log").read_text()
+                assert time.monotonic() < deadline, "the tracking server did not start"
                 time.sleep(0.25)
         yield address
     finally:
