@@ -64,6 +64,8 @@ def main() -> int:
     before: dict[int, OptimizationTrial] = {}
     for kill in range(args.times):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not finished(work) and process.poll() is None:
+            time.sleep(0.2)  # the first kill comes when there is something to lose
         wait = draw.uniform(1.0, args.longest)
         try:
             code = process.wait(wait)

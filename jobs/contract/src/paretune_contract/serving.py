@@ -22,6 +22,7 @@ from .failure import Reason, StageError
 from .stages import Result
 
 StageFunction = Callable[[Any], Result]
+PARENT = "PARETUNE_PARENT"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -33,11 +34,15 @@ class Stage:
 
 
 def end_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies (Linux; elsewhere stdin's end does it)."""
+    """Ask the kernel to kill this process when its parent dies (Linux; elsewhere stdin's end does it).
+
+    A parent that names itself in PARETUNE_PARENT and is gone already ends the process here: nobody would.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() == 1 and os.environ.get("PARETUNE_PARENT", "1") != "1":
-            os._exit(1)
+    parent = os.environ.get(PARENT)
+    if parent is not None and os.getppid() != int(parent):
+        os._exit(1)
 
 
 def perform(stage: Stage, request: Mapping[str, Any]) -> Result:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 import click
+from paretune_contract.serving import PARENT, end_with_parent
 
 from ..api import OptimizationStudy
 from ..local.accept import Accepted
@@ -96,6 +97,7 @@ class MlflowSync:
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
+                    env={**os.environ, PARENT: str(os.getpid())},
                     start_new_session=True,
                 )
         return self
@@ -126,7 +128,8 @@ class MlflowSync:
 
 
 def _watch(work: WorkDirectory) -> None:
-    """Sync until standard input ends (the parent closed it, or died), then once more in full."""
+    """Sync until the parent closes standard input, then once more in full. A dead parent ends it at once."""
+    end_with_parent()
     from ..tracking.sync import watch
 
     os.nice(10)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from paretune_contract.failure import Reason
+from paretune_contract.serving import PARENT
 from paretune_contract.stages import (
     BENCHMARK,
     COMPRESS,
@@ -90,7 +91,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, **_QUIET, "PARETUNE_PARENT": str(os.getpid())},
+                env={**os.environ, **_QUIET, PARENT: str(os.getpid())},
                 start_new_session=True,  # Ctrl-C in the terminal is the parent's to handle
             )
         assert self._process.stdout is not None
