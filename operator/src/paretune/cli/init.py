@@ -20,7 +20,7 @@ from paretune_store.files import atomic_write
 from ..local.accept import IntakeFailed, absolute_uri, run_intake
 from ..local.capacity import cores_here
 from ..local.workdir import WorkDirectory
-from ..local.workers import Call, WorkerPool
+from ..local.workers import Call, run_alone
 from .errors import BadInput
 
 _SPLITS = {Split.TRAIN: "train", Split.CALIBRATION: "calib", Split.EVALUATION: "eval", Split.TEST: "test"}
@@ -131,14 +131,8 @@ def _accuracy(intake: IntakeResult, info: DataInfo, scaling: Scaling, work: Work
         data=info, scaling=scaling, metrics=("accuracy",), evaluation_seconds=TRIAL_SECONDS,
         cache=str(work.cache),
     )  # fmt: skip
-    workers = WorkerPool(work.logs)
-    try:
-        workers.submit(Call(None, EVALUATE, request, work.logs / "evaluate.log", cores_here(), 120.0))
-        while not (answers := workers.wait(1.0)):
-            pass
-    finally:
-        workers.close()
-    result = answers[0][1]
+    call = Call(None, EVALUATE, request, work.logs / "evaluate.log", cores_here(), 120.0)
+    result = run_alone(call, work.logs)
     return result.metrics["accuracy"].value if isinstance(result, EvaluateResult) and result.metrics else None
 
 

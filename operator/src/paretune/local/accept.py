@@ -22,7 +22,7 @@ from ..search.space import SpaceError, available
 from .capacity import cores_here
 from .pools import PoolNotHere, drop_devices, local_pools
 from .workdir import LocalPool, StudyState, WorkDirectory
-from .workers import Call, WorkerPool
+from .workers import Call, run_alone
 
 INTAKE_SECONDS = 1800.0
 
@@ -125,14 +125,8 @@ def run_intake(request: IntakeRequest, work: WorkDirectory) -> IntakeResult:
     Raises:
         IntakeFailed: when the model or the data cannot be used.
     """
-    workers = WorkerPool(work.logs)
-    try:
-        workers.submit(Call(None, INTAKE, request, work.logs / "intake.log", cores_here(), INTAKE_SECONDS))
-        while not (answers := workers.wait(1.0)):
-            pass
-    finally:
-        workers.close()
-    result = answers[0][1]
+    call = Call(None, INTAKE, request, work.logs / "intake.log", cores_here(), INTAKE_SECONDS)
+    result = run_alone(call, work.logs)
     if result.reason is not None:
         message = result.message
         if result.reason in (Reason.CRASHED, Reason.OUT_OF_MEMORY, Reason.TIMED_OUT):

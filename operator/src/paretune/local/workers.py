@@ -227,3 +227,15 @@ class WorkerPool:
         for worker in (*self._busy, *self._idle):
             worker.kill()
         self._busy, self._idle = [], []
+
+
+def run_alone(call: Call, logs: Path) -> Result:
+    """One stage in a process of its own, which ends with it."""
+    workers = WorkerPool(logs)
+    try:
+        workers.submit(call)
+        while not (answers := workers.wait(1.0)):
+            pass
+    finally:
+        workers.close()
+    return answers[0][1]
