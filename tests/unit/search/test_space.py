@@ -1,12 +1,22 @@
 """Which settings are offered, and why others are not."""
 
+from itertools import islice
+
 import optuna
 import pytest
 from paretune.api import Runtime
 from paretune.search.prior import first_trials
 from paretune.search.space import BASELINE, SearchSpace, SpaceError, available
 from paretune_contract.dataset import Split
-from paretune_contract.settings import ClusteringStage, Granularity, Scheme, Settings, SparsityPattern
+from paretune_contract.settings import (
+    ClusteringStage,
+    Granularity,
+    Quantization,
+    Scheme,
+    Settings,
+    Sparsity,
+    SparsityPattern,
+)
 from unit.search.toy_study import intake, layer, spec
 
 DOWNLOAD = [{"metric": "accuracy"}, {"metric": "downloadSize"}]
@@ -213,3 +223,31 @@ def test_a_device_that_needs_int8_gets_its_reference_whatever_the_manifest_force
     )
     first = first_trials(available(manifest, intake()))
     assert first[1] == (Settings.model_validate({"quantization": {"scheme": "int8"}}), "reference")
+
+
+def test_settings_around_others_come_nearest_first_and_are_all_settings_once():
+    space = available(spec(), intake())
+    start = next(iter(space.cells()))
+    found = list(space.around(start, order=1))
+    assert found[0] == start
+    assert len({s.digest() for s in found}) == len(found)
+    assert {s.digest() for s in found} == {s.digest() for s in space.cells()}
+
+
+def test_one_step_away_differs_in_one_parameter_or_in_what_comes_with_it():
+    space = available(spec(), intake())
+    start = Settings(
+        quantization=Quantization(scheme=Scheme.INT8),
+        sparsity=Sparsity(pattern=SparsityPattern.UNSTRUCTURED, level=0.5),
+    )
+    steps = [s for s in space._neighbors(start) if s.sparsity != start.sparsity]
+    levels = {s.sparsity.level for s in steps if s.sparsity.pattern is SparsityPattern.UNSTRUCTURED}
+    assert levels == {0.45, 0.55}
+    assert all(s.quantization == start.quantization for s in steps)
+
+
+def test_the_order_among_neighbors_follows_from_its_seed():
+    space = available(spec(), intake())
+    start = next(iter(space.cells()))
+    once, again, other = ([*islice(space.around(start, order=n), 50)] for n in (1, 1, 2))
+    assert once == again != other

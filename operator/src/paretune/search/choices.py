@@ -1,5 +1,7 @@
 """A search space: settings as a walk through ordered choices."""
 
+import random
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -106,15 +108,7 @@ class SearchSpace:
         return settings in (BASELINE, self.reference) or self._inverse(settings) is not None
 
     def _inverse(self, settings: Settings) -> dict[str, int] | None:
-        values: dict[str, Any] = {
-            "scheme": settings.quantization.scheme,
-            "granularity": settings.quantization.granularity,
-            "io": settings.quantization.io,
-            "sparsity": settings.sparsity.pattern,
-            "level": settings.sparsity.level,
-            "clustering": settings.clustering.stage,
-            "clusters": settings.clustering.clusters,
-        }
+        values = _values(settings)
         params: dict[str, int] = {}
 
         def choose(name: str, options: Sequence[T]) -> T:
@@ -139,17 +133,34 @@ class SearchSpace:
         """All settings that can be suggested, in a fixed order."""
         return (self._chosen(_following(path)) for path in self._cells())
 
-    def unseen(self, seen: frozenset[str], start: int) -> Settings | None:
-        """The first settings, from a starting point on and around, whose digest is not among those seen."""
-        if self.size is None:
-            return None
-        paths = list(self._cells())
-        start %= len(paths)
-        for path in (*paths[start:], *paths[:start]):
-            settings = self._chosen(_following(path))
-            if settings.digest() not in seen:
-                return settings
-        return None
+    def around(self, settings: Settings, order: int) -> Iterator[Settings]:
+        """All settings that can be suggested, the ones with the fewest steps away from given ones first.
+
+        A step moves one parameter to a neighboring option; a parameter that comes into being with it begins
+        at its first option, and those that have meaning in both keep their value.
+
+        Args:
+            settings: where to begin; must be in the space.
+            order: seed of the order among neighbors.
+        """
+        chance = random.Random(order)  # noqa: S311 (repeatable, not secret)
+        found = {settings}
+        waiting = deque([settings])
+        while waiting:
+            here = waiting.popleft()
+            yield here
+            neighbors = [n for n in dict.fromkeys(self._neighbors(here)) if n not in found]
+            chance.shuffle(neighbors)
+            found.update(neighbors)
+            waiting.extend(neighbors)
+
+    def _neighbors(self, settings: Settings) -> Iterator[Settings]:
+        values = _values(settings)
+        for name, index in self.params_of(settings).items():
+            for step in (-1, 1):
+                options = self._parameters[name]
+                if 0 <= index + step < len(options):
+                    yield self._chosen(_keeping({**values, name.partition("/")[0]: options[index + step]}))
 
     @cached_property
     def _parameters(self) -> dict[str, Sequence[Any]]:
@@ -237,6 +248,29 @@ class SearchSpace:
         if scheme is Scheme.INT4:
             return tuple(c for c in self.clusters if c < INT4_LEVELS)
         return self.clusters
+
+
+def _values(settings: Settings) -> dict[str, Any]:
+    """The chosen option of each parameter, by the first part of its name."""
+    return {
+        "scheme": settings.quantization.scheme,
+        "granularity": settings.quantization.granularity,
+        "io": settings.quantization.io,
+        "sparsity": settings.sparsity.pattern,
+        "level": settings.sparsity.level,
+        "clustering": settings.clustering.stage,
+        "clusters": settings.clustering.clusters,
+    }
+
+
+def _keeping(values: Mapping[str, Any]) -> Choose:
+    """Choose the given value where it is an option, else the first."""
+
+    def choose(name: str, options: Sequence[Any]) -> Any:
+        value = values[name.partition("/")[0]]
+        return value if value in options else options[0]
+
+    return choose
 
 
 def _domain(scheme: Scheme) -> str:

@@ -24,7 +24,8 @@ from .prior import first_trials
 from .records import baseline as baseline_of
 from .records import format_ranges, searched
 
-RETRIES = 20
+RETRIES = 5
+"""So often the sampler is asked again for what was not tried; then the nearest to its suggestion is taken."""
 STARTUP_TRIALS = 10
 """Finished trials before TPE models anything: as many as the prior usually has."""
 POPULATION = 20
@@ -99,10 +100,10 @@ def suggest(
         # The rejected one stays RUNNING: the constant liar then keeps the next retry away from it.
 
     derived = derive_seed(seed, number, RETRIES + 1)
-    unseen = space.unseen(taken, start=derived)
-    if unseen is None:
-        raise SpaceExhausted(f"{RETRIES + 1} suggestions for trial {number} had all been tried before")
-    return Suggestion(unseen, Ask(seed=derived, seen=known, retry=RETRIES + 1))
+    for near in space.around(settings, order=derived):
+        if near.digest() not in taken:
+            return Suggestion(near, Ask(seed=derived, seen=known, retry=RETRIES + 1))
+    raise SpaceExhausted(f"all that can be suggested for trial {number} has been tried")
 
 
 def _sampler(name: str, seed: int) -> BaseSampler:
