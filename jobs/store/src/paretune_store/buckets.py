@@ -1,30 +1,39 @@
 """Objects and prefixes of s3:// and gs://."""
 
-import datetime
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .errors import NetworkFault, Unreadable
+from .bucket_client import UNTRUSTED_CURE, Cause, cause_of, first_line, open_bucket
+from .credentials import Credentials
+from .errors import NetworkFault, Refused, Unreadable
+from .retries import Patience
 from .uris import Location
 
 MAX_OBJECTS = 1_000_000
 NOTHING_THERE = "nothing is there, neither an object nor a prefix"
 _LONGEST_NAME = 1024
-_RETRY: dict[str, Any] = {"max_retries": 2, "retry_timeout": datetime.timedelta(seconds=30)}
+_PATIENCE = Patience(attempts=3, first_pause=0.1, total=30.0)
 
 
-def download(location: Location, target: Path, limit_bytes: int) -> None:
+def download(
+    location: Location, target: Path, limit_bytes: int, credentials: Credentials | None = None
+) -> None:
     """Stream an object to the file `target`, or all objects below a prefix into the folder `target`.
+
+    Args:
+        location: of the object or prefix.
+        target: file or folder.
+        limit_bytes: most bytes, over all objects.
+        credentials: see `open_bucket`; None: from the environment.
 
     Raises:
         Unreadable: nothing is there, access is denied, names are unsafe, or it exceeds the limit.
         NetworkFault: the service did not answer.
     """
-    with _faults(location):
-        store = _store(location)
+    with _faults(location, credentials):
+        store = open_bucket(location.bucket, credentials, _PATIENCE)
         if (single := _head(store, location.key)) is not None:
             if single["size"] > limit_bytes:
                 raise Unreadable(f"it has {single['size']:,} bytes; the limit is {limit_bytes:,}")
@@ -40,15 +49,19 @@ def download(location: Location, target: Path, limit_bytes: int) -> None:
             _stream(store, key, path, limit_bytes)
 
 
-def version(location: Location) -> str | None:
+def version(location: Location, credentials: Credentials | None = None) -> str | None:
     """A digest of entity tags and sizes of the object, or of all objects below the prefix.
+
+    Args:
+        location: of the object or prefix.
+        credentials: see `open_bucket`; None: from the environment.
 
     Raises:
         Unreadable: nothing is there or access is denied.
         NetworkFault: the service did not answer.
     """
-    with _faults(location):
-        store = _store(location)
+    with _faults(location, credentials):
+        store = open_bucket(location.bucket, credentials, _PATIENCE)
         if (single := _head(store, location.key)) is not None:
             return _tag(single)
         digest = hashlib.sha256()
@@ -84,45 +97,33 @@ def relative_name(key: str, prefix: str) -> str | None:
 class _faults:  # noqa: N801 - used as a function
     """Turns obstore's exceptions into ours."""
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, credentials: Credentials | None) -> None:
         self._location = location
+        self._source = "the environment (AWS_*, GOOGLE_*)" if credentials is None else "the Secret"
+        self._credentials = credentials or {}
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        from obstore import exceptions
-
-        if error is None or isinstance(error, Unreadable | NetworkFault):
+        if error is None:
             return
-        if isinstance(error, FileNotFoundError):
-            raise Unreadable(
-                f"nothing is there, neither an object nor a prefix: {_first_line(error)}"
-            ) from error
-        if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
-            raise Unreadable(
-                "access denied; credentials come from the environment (AWS_*, GOOGLE_*): "
-                + _first_line(error)
-            ) from error
-        if isinstance(error, exceptions.InvalidPathError | exceptions.UnknownConfigurationKeyError):
-            raise Unreadable(_first_line(error)) from error
-        if isinstance(error, exceptions.BaseError):
-            raise NetworkFault(_first_line(error)) from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:300]
-
-
-def _store(location: Location) -> Any:
-    from obstore.store import from_url
-
-    # Options given here replace those of the environment, so this one is passed on by hand.
-    options: dict[str, Any] = {"connect_timeout": "10s", "timeout": "10min"}
-    if os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true"):
-        options["allow_http"] = True
-    return from_url(location.bucket, retry_config=_RETRY, client_options=options)
+        if isinstance(error, Refused):
+            raise Unreadable(str(error)) from error
+        text = first_line(error, self._credentials)
+        match cause_of(error):
+            case Cause.MISSING | Cause.NO_BUCKET:
+                raise Unreadable(f"{NOTHING_THERE}: {text}") from error
+            case Cause.DENIED:
+                raise Unreadable(f"access denied; credentials come from {self._source}: {text}") from error
+            case Cause.NO_CREDENTIALS:
+                raise Unreadable(f"there are no credentials in {self._source}") from error
+            case Cause.UNTRUSTED:
+                raise Unreadable(f"the service's certificate is not trusted; {UNTRUSTED_CURE}") from error
+            case Cause.WRONG:
+                raise Unreadable(text) from error
+            case Cause.NETWORK:
+                raise NetworkFault(text) from error
 
 
 def _head(store: Any, key: str) -> Mapping[str, Any] | None:

@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from paretune_contract.failure import Reason, StageError
+from paretune_contract.task import CLAIMS
 
 from .buckets import download as download_from_bucket
 from .buckets import version as bucket_version
-from .errors import NetworkFault, Unreadable
+from .claims import inside_claim
+from .credentials import Credentials
+from .errors import NetworkFault, Refused, Unreadable
 from .files import folder_bytes, sync_folder
-from .steps import StepCache
+from .registry import download as download_from_registry
+from .steps import ENTRY, StepCache
 from .uris import Location, Place, is_loopback, locate
 
 ATTEMPTS = 4
@@ -39,18 +43,26 @@ def fetch(
     limit_bytes: int,
     reason: Reason = Reason.MODEL_UNREADABLE,
     pause: Callable[[float], None] = time.sleep,
+    credentials: Credentials | None = None,
+    claims: Path = Path(CLAIMS),
 ) -> Path:
     """The local path of what a URI names; remote content is streamed to disk below `folder`.
 
-    Local files and folders are returned where they are. Prefixes of s3:// and gs:// become folders.
-    Credentials of buckets come from the usual environment (AWS_*, GOOGLE_*).
+    Local files and folders, those of claims too, are returned where they are. Prefixes of s3:// and gs://
+    become folders. Of a registered model it is the one `.tflite`, `.keras` or `.h5` file, or SavedModel, that
+    it has.
 
     Args:
-        uri: a path, file://, https:// (http:// only for this machine), s3:// or gs://.
+        uri: a path, file://, https:// (http:// only for this machine), s3://, gs://, pvc://CLAIM/PATH,
+            models:/NAME/VERSION or models:/NAME@ALIAS.
         folder: where downloads go; made when missing. Left alone for local URIs.
         limit_bytes: most bytes, over all files.
         reason: the reason of errors that the URI's owner has to cure.
         pause: waits between attempts; for tests.
+        credentials: of buckets (AWS_*, GOOGLE_*) and of the registry (MLFLOW_*, MLFLOW_TRACKING_URI among
+            them);
+            None: from the environment of the same names.
+        claims: where PersistentVolumeClaims are mounted, each in the folder of its name.
 
     Raises:
         StageError: `reason`, naming URI and cause; StoreUnavailable when the network fails several times.
@@ -59,12 +71,18 @@ def fetch(
         location = locate(uri)
         if location.place is Place.LOCAL:
             return _local(Path(location.path), limit_bytes)
+        if location.place is Place.CLAIM:
+            return _local(inside_claim(claims, location.bucket, location.key), limit_bytes)
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / location.name
         if location.place is Place.HTTP:
             _repeated(lambda: _download(location, target, limit_bytes), pause)
+        elif location.place is Place.REGISTRY:
+            target = _repeated(
+                lambda: download_from_registry(location, folder, limit_bytes, credentials), pause
+            )
         else:
-            _repeated(lambda: download_from_bucket(location, target, limit_bytes), pause)
+            _repeated(lambda: download_from_bucket(location, target, limit_bytes, credentials), pause)
         sync_folder(folder)
         return target
 
@@ -105,7 +123,8 @@ def fetch_cached(
         StageError: see `fetch`.
     """
     with _named(uri, reason):
-        if locate(uri).place is Place.LOCAL:
+        location = locate(uri)
+        if location.place in (Place.LOCAL, Place.CLAIM):
             return fetch(uri, cache.root, limit_bytes=limit_bytes or sys.maxsize, reason=reason)
     version = remote_version(uri, reason=reason)
     inputs = {"uri": uri, "version": version if version is not None else f"unknown-{uuid.uuid4().hex}"}
@@ -114,7 +133,10 @@ def fetch_cached(
     def produce(folder: Path) -> None:
         fetch(uri, folder, limit_bytes=limit, reason=reason)
 
-    return cache.run("fetch", 1, inputs, produce).folder / locate(uri).name
+    step = cache.run("fetch", 1, inputs, produce)
+    if location.place is Place.REGISTRY:  # the file's own name; it is alone there
+        return next(path for path in step.folder.iterdir() if path.name != ENTRY)
+    return step.folder / location.name
 
 
 @contextlib.contextmanager
@@ -124,7 +146,7 @@ def _named(uri: str, reason: Reason) -> Iterator[None]:
         yield
     except NetworkFault as error:
         raise StageError(Reason.STORE_UNAVAILABLE, f"{shown}: {error} (tried {ATTEMPTS} times)") from error
-    except (Unreadable, ValueError) as error:
+    except (Unreadable, Refused, ValueError) as error:
         raise StageError(reason, f"{shown}: {error}") from error
 
 

@@ -1,11 +1,16 @@
 """Files that are there whole or not at all, and their digests."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
+
+from paretune_contract.failure import Reason, StageError
 
 _CHUNK = 1 << 20
 
@@ -100,3 +105,40 @@ def atomic_copy(source: Path, target: Path) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_file(target.parent)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that becomes `path` when the block ends, and vanishes when the block fails.
+
+    Raises:
+        StageError: STORE_UNAVAILABLE when the disk is full.
+    """
+    with disk_of(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        sync_file(path.parent)
+
+
+@contextlib.contextmanager
+def disk_of(path: Path) -> Iterator[None]:
+    """Turns a full disk into StageError with STORE_UNAVAILABLE."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StageError(
+                Reason.STORE_UNAVAILABLE,
+                f"no space left for {path}: free some, or give the pod a larger disk",
+            ) from error
+        raise

@@ -117,6 +117,38 @@ class StepCache:
             making.release()
         return self._hand_out(key, entry, cached=False, started=started)
 
+    def find(self, key: str) -> Path | None:
+        """The folder of the entry `key`, whole and in use from now on, or None."""
+        self._use(key)
+        return self._folder(key) if self._read(key) is not None else None
+
+    def adopt(self, key: str, fill: Callable[[Path], None]) -> Path:
+        """The folder of the entry `key`, which `fill(folder)` brings from elsewhere unless it is there.
+
+        Args:
+            key: of the entry.
+            fill: writes the entry's files, ENTRY among them, below the empty folder that it is given.
+
+        Raises:
+            ValueError: what `fill` wrote is not the entry `key`, or not whole; nothing is kept of it.
+            StageError: StoreUnavailable when the disk is full.
+        """
+        self._use(key)
+        making = FileLock(self._lock_path(key, "make"))
+        making.acquire()
+        try:
+            if self._read(key) is None:
+                with self._new(key, key) as temporary:
+                    fill(temporary)
+                    _check_adopted(temporary, key)
+        finally:
+            making.release()
+        return self._folder(key)
+
+    def keys(self) -> set[str]:
+        """Keys of all entries."""
+        return {folder.name for folder in self._entries()}
+
     def close(self) -> None:
         """Steps handed out so far are no longer in use."""
         _release_all(self._used)
@@ -173,26 +205,14 @@ class StepCache:
         folder = self._folder(key)
         if not folder.exists():
             return None
-        try:
-            entry: dict[str, Any] = json.loads((folder / ENTRY).read_text())
-            whole = entry["key"] == key and _files_match(folder, entry["files"])
-            if whole and (failure := entry.get("failure")):
-                Reason(failure["reason"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            whole = False
-        if whole:
-            return entry
-        self._put_away(folder)
-        return None
+        if (entry := _whole(folder, key)) is None:
+            self._put_away(folder)
+        return entry
 
     def _make(self, key: str, identity: dict[str, Any], produce: Callable[[Path], None]) -> dict[str, Any]:
-        for leftover in self._temporaries(key):
-            shutil.rmtree(leftover, ignore_errors=True)
-        temporary = self.root / "tmp" / f"{key}-{uuid.uuid4().hex[:8]}"
         failure: StageError | None = None
         started = time.perf_counter()
-        try:
-            temporary.mkdir(parents=True)
+        with self._new(key, identity["name"]) as temporary:
             try:
                 produce(temporary)
             except StageError as error:
@@ -214,6 +234,17 @@ class StepCache:
             if failure is not None:
                 entry["failure"] = {"reason": failure.reason.value, "message": failure.message}
             (temporary / ENTRY).write_text(json.dumps(entry, sort_keys=True, indent=1) + "\n")
+        return entry
+
+    @contextlib.contextmanager
+    def _new(self, key: str, name: str) -> Iterator[Path]:
+        """A folder that becomes the entry `key` when the block ends; for the holder of the lock `make`."""
+        for leftover in self._temporaries(key):
+            shutil.rmtree(leftover, ignore_errors=True)
+        temporary = self.root / "tmp" / f"{key}-{uuid.uuid4().hex[:8]}"
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
             sync_folder(temporary)
             folder = self._folder(key)
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -224,11 +255,10 @@ class StepCache:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StageError(
                     Reason.STORE_UNAVAILABLE,
-                    f"no space left for step {identity['name']!r} in {self.root}: "
+                    f"no space left for step {name!r} in {self.root}: "
                     "free some, or bound the work directory with --cache-size",
                 ) from error
             raise
-        return entry
 
     def _hand_out(self, key: str, entry: dict[str, Any], *, cached: bool, started: float) -> CachedStep:
         folder = self._folder(key)
@@ -277,6 +307,35 @@ class StepCache:
 def _release_all(used: dict[str, FileLock]) -> None:
     while used:
         used.popitem()[1].release()
+
+
+def _whole(folder: Path, key: str) -> dict[str, Any] | None:
+    """The entry in `folder`, when all of it is there as it was written."""
+    try:
+        entry: dict[str, Any] = json.loads((folder / ENTRY).read_text())
+        whole = entry["key"] == key and _files_match(folder, entry["files"])
+        if whole and (failure := entry.get("failure")):
+            Reason(failure["reason"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return entry if whole else None
+
+
+def _check_adopted(folder: Path, key: str) -> None:
+    if (entry := _whole(folder, key)) is None:
+        raise ValueError("it is not whole, or another step's")
+    try:
+        made_of = step_key(entry["name"], entry["version"], entry["inputs"])
+        failure = entry.get("failure")
+        said = failure is None or (
+            Reason(failure["reason"]) in CACHED_REASONS and isinstance(failure["message"], str)
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"its description is damaged: {error!r}") from error
+    if made_of != key:
+        raise ValueError("its name, version and inputs are another step's")
+    if not said:
+        raise ValueError("it is a failure of a kind that is not kept")
 
 
 def _files_match(folder: Path, files: Mapping[str, str]) -> bool:

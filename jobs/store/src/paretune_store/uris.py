@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-SUPPORTED = "a path, file://, https://, s3:// or gs://"
+SUPPORTED = "a path, file://, https://, s3://, gs://, pvc://CLAIM/PATH or models:/NAME/VERSION"
+_CLAIM = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
@@ -17,6 +18,8 @@ class Place(StrEnum):
     LOCAL = "local"
     HTTP = "http"
     BUCKET = "bucket"
+    CLAIM = "claim"
+    REGISTRY = "registry"
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,9 @@ class Location:
         place: which reader it takes.
         uri: as it was given.
         path: of the local file; empty elsewhere.
-        bucket: `s3://NAME` or `gs://NAME`; empty elsewhere.
-        key: object or prefix inside the bucket; empty elsewhere.
+        bucket: `s3://NAME` or `gs://NAME`, a claim's name, or a registered model's; empty elsewhere.
+        key: object or prefix inside the bucket, path inside the claim, `VERSION` or `@ALIAS`; empty
+            elsewhere.
     """
 
     place: Place
@@ -69,7 +73,37 @@ def locate(uri: str) -> Location:
         if not key.strip("/"):
             raise ValueError(f"it names no object; expected {scheme}://BUCKET/KEY")
         return Location(Place.BUCKET, uri, bucket=f"{scheme}://{bucket}", key=key)
+    if scheme == "pvc":
+        return _claim(uri)
+    if scheme == "models":
+        return _registered(uri)
     raise ValueError(f"the scheme {scheme}:// is not read here; use {SUPPORTED}")
+
+
+def _claim(uri: str) -> Location:
+    claim, _, path = uri[len("pvc://") :].partition("/")
+    if not _CLAIM.fullmatch(claim) or len(claim) > 253:
+        raise ValueError(f"{claim[:60]!r} is no name of a PersistentVolumeClaim; expected pvc://CLAIM/PATH")
+    parts = path.strip("/").split("/") if path.strip("/") else []
+    if any(part in ("", ".", "..") for part in parts):
+        raise ValueError("its path has an empty part, `.` or `..`; expected pvc://CLAIM/PATH")
+    return Location(Place.CLAIM, uri, bucket=claim, key="/".join(parts))
+
+
+def _registered(uri: str) -> Location:
+    expected = "expected models:/NAME/VERSION or models:/NAME@ALIAS"
+    name, separator, version = uri[len("models:") :].lstrip("/").partition("/")
+    if separator:
+        if not version.isdecimal():
+            raise ValueError(f"{version[:60]!r} is no version of a registered model; {expected}")
+    else:
+        name, separator, alias = name.rpartition("@")
+        version = f"@{alias}"
+        if not separator or not alias:
+            raise ValueError(f"it names no version; {expected}")
+    if not name or any(character in name for character in "/:@"):
+        raise ValueError(f"{name[:60]!r} is no name of a registered model; {expected}")
+    return Location(Place.REGISTRY, uri, bucket=name, key=version)
 
 
 def _file_path(uri: str) -> str:
