@@ -11,6 +11,10 @@ from paretune_contract.stages import Environment
 from .runtime import runtime_version
 
 
+NODE_NAME = "PARETUNE_NODE_NAME"
+"""Environment variable with the node's name; in a pod the host name is the pod's."""
+
+
 def environment(threads: int, accelerated: bool) -> Environment:
     """This machine, this process and its runtime.
 
@@ -19,7 +23,7 @@ def environment(threads: int, accelerated: bool) -> Environment:
         accelerated: XNNPACK ran at least a part of one of the models.
     """
     return Environment(
-        node=platform.node(),
+        node=os.environ.get(NODE_NAME) or platform.node(),
         cpu=_cpu(),
         architecture=platform.machine(),
         cores=os.cpu_count() or 1,

@@ -7,7 +7,7 @@ serves many quantizations, and one calibration many schemes.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,7 @@ from paretune_contract.settings import ClusteringStage, Settings
 from paretune_contract.stages import Step
 from paretune_contract.training import ResolvedTraining
 from paretune_store.files import sha256_file
+from paretune_store.known_steps import Missing
 from paretune_store.steps import JSON, CachedStep, StepCache
 
 from . import flatbuffer as fb
@@ -32,6 +33,7 @@ from .train.port import Trainer, TrainingTask
 
 MODEL = "model.tflite"
 RANGES = "ranges.npz"
+CALIBRATE = "calibrate"
 PRUNE_VERSION, CALIBRATE_VERSION, QUANTIZE_VERSION, CLUSTER_VERSION = 1, 1, 2, 1
 
 
@@ -41,6 +43,18 @@ class File:
 
     path: Path
     sha256: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """A part of the chain.
+
+    make: from a file to the next one, as one or more steps.
+    reads: the splits that steps in it read, by the step's name.
+    """
+
+    make: Callable[[File], File]
+    reads: Mapping[str, Split] = field(default_factory=dict)
 
 
 @dataclass
@@ -71,13 +85,39 @@ class Chain:
             StageError: what a step raises, or STEP_FAILED when data for a step is missing.
         """
         file = File(Path(self.model.path), self.model.sha256)
-        if _trains(plans):
-            file = self._trained(file, plans)
-        if quantizes(plans):
-            file = self._quantized(file, settings, plans)
-        if any(p.clustering.stage is ClusteringStage.INT8 for p in plans):
-            file = self._clustered(file, plans)
+        for link in self._links(settings, plans):
+            file = link.make(file)
         return file
+
+    def known(self, settings: Settings, plans: Sequence[LayerPlan]) -> tuple[File | None, frozenset[Split]]:
+        """How far the settings' steps are done already, for a cache that makes none (`KnownSteps`).
+
+        Returns:
+            The finished file when all of them are, else None; and the splits that the missing ones read.
+
+        Raises:
+            StageError: as `run` does; a failure that is known needs no data either.
+        """
+        file = File(Path(self.model.path), self.model.sha256)
+        links = tuple(self._links(settings, plans))
+        for n, link in enumerate(links):
+            try:
+                file = link.make(file)
+            except Missing as missing:
+                own = [split for step, split in link.reads.items() if step == missing.step]
+                later = [split for other in links[n + 1 :] for split in other.reads.values()]
+                return None, frozenset([*own, *later])
+        return file, frozenset()
+
+    def _links(self, settings: Settings, plans: Sequence[LayerPlan]) -> Iterator[Link]:
+        if _trains(plans):
+            reads = {self.trainer.name: Split.TRAIN} if self.training is not None else {}
+            yield Link(lambda file: self._trained(file, plans), reads)
+        if quantizes(plans):
+            reads = {CALIBRATE: Split.CALIBRATION} if needs_calibration(settings, plans) else {}
+            yield Link(lambda file: self._quantized(file, settings, plans), reads)
+        if any(p.clustering.stage is ClusteringStage.INT8 for p in plans):
+            yield Link(lambda file: self._clustered(file, plans))
 
     def _trained(self, file: File, plans: Sequence[LayerPlan]) -> File:
         if self.training is None:
@@ -141,8 +181,8 @@ class Chain:
             split = PreparedSplit(info, self.scaling)
             calibrate(file.path, split, threads=self.threads).save(folder / RANGES)
 
-        step = self.cache.run("calibrate", CALIBRATE_VERSION, self._identity(file, info), produce)
-        self._note("calibrate", step)
+        step = self.cache.run(CALIBRATE, CALIBRATE_VERSION, self._identity(file, info), produce)
+        self._note(CALIBRATE, step)
         return step
 
     def _clustered(self, file: File, plans: Sequence[LayerPlan]) -> File:

@@ -1,15 +1,18 @@
 """The compress stage: settings in, one candidate out, with all that is known before a device sees it."""
 
+import contextlib
 import shutil
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
-from paretune_contract.dataset import Split
-from paretune_contract.failure import Reason, StageError
-from paretune_contract.measurement import DOWNLOAD_SIZE, MODEL_SIZE, Measurement
+from paretune_contract.dataset import DataInfo, Split
+from paretune_contract.failure import WORLD_REASONS, Reason, StageError
+from paretune_contract.measurement import DOWNLOAD_SIZE, MODEL_SIZE, Measurement, Metrics
 from paretune_contract.settings import Settings
-from paretune_contract.stages import Artifact, CompressRequest, CompressResult, Step
+from paretune_contract.stages import Artifact, CompressRequest, CompressResult, Evaluation, Step
+from paretune_store.known_steps import KnownSteps, Missing
 from paretune_store.steps import StepCache
 
 from . import sizes
@@ -39,16 +42,7 @@ def compress_with(request: CompressRequest, trainer: Trainer) -> CompressResult:
     """`compress` with a given way to train."""
     cache = StepCache(Path(request.cache))
     plans = resolve_layers(request.settings, request.model.layers)
-    chain = Chain(
-        cache=cache,
-        model=request.model,
-        data=request.data,
-        scaling=request.scaling,
-        training=request.training,
-        trainer=trainer,
-        threads=request.threads,
-        seed=request.seed,
-    )
+    chain = _chain(request, trainer, cache)
     if request.settings == Settings():
         finished = File(Path(request.model.path), request.model.sha256)
     else:
@@ -62,18 +56,82 @@ def compress_with(request: CompressRequest, trainer: Trainer) -> CompressResult:
     metrics, step = _sizes(artifact, cache)
     steps.append(step)
     result = CompressResult(artifact=artifact, coder=sizes.CODER, metrics=metrics, inspection=inspection)
-    for name, limit in sorted(request.size_limits.items()):
-        if name in metrics and metrics[name].value > limit:
-            message = (
-                f"not evaluated: {name} is {metrics[name].value:,.0f} bytes, at most {limit:,.0f} allowed"
-            )
-            return result.model_copy(update={"steps": tuple(steps), "message": message})
+    if message := _too_large(metrics, request.size_limits):
+        return result.model_copy(update={"steps": tuple(steps), "message": message})
     if not request.metrics:
         return result.model_copy(update={"steps": tuple(steps)})
     data = request.data.get(Split.EVALUATION)
     if data is None:
         raise StageError(Reason.INTERNAL, "the request has metrics, but no data set for evaluation")
-    quality, evaluation, step = evaluate_cached(
+    quality, evaluation, step = _evaluated(request, artifact, data, cache)
+    return result.model_copy(
+        update={
+            "metrics": {**metrics, **quality},
+            "evaluation": evaluation,
+            "steps": (*steps, step),
+        }
+    )
+
+
+def splits_to_read(
+    request: CompressRequest, cache: KnownSteps, trainer: Trainer | None = None
+) -> frozenset[Split]:
+    """The splits that `compress` will read, given the steps that are known. Opens no model and no data.
+
+    Args:
+        request: as `compress` gets it.
+        cache: makes no step.
+        trainer: how networks are trained; None: as `compress` does.
+
+    Raises:
+        StageError: what `cache` raises while it looks for steps elsewhere.
+    """
+    evaluation = frozenset({Split.EVALUATION} if request.metrics else ())
+    try:
+        plans = resolve_layers(request.settings, request.model.layers)
+        file, splits = _chain(request, trainer or FileTrainer(), cache).known(request.settings, plans)
+        if file is None:
+            return splits | evaluation
+        artifact = Artifact(path=str(file.path), sha256=file.sha256, bytes=file.path.stat().st_size)
+        with contextlib.suppress(Missing):
+            if _too_large(_sizes(artifact, cache)[0], request.size_limits):
+                return frozenset()
+        data = request.data.get(Split.EVALUATION)
+        if evaluation and data is not None:
+            _evaluated(request, artifact, data, cache)
+    except Missing:
+        return evaluation
+    except StageError as error:
+        if error.reason in WORLD_REASONS:
+            raise
+    return frozenset()  # all is known, and be it the failure
+
+
+def _chain(request: CompressRequest, trainer: Trainer, cache: StepCache) -> Chain:
+    return Chain(
+        cache=cache,
+        model=request.model,
+        data=request.data,
+        scaling=request.scaling,
+        training=request.training,
+        trainer=trainer,
+        threads=request.threads,
+        seed=request.seed,
+    )
+
+
+def _too_large(metrics: Metrics, limits: Mapping[str, float]) -> str:
+    """A sentence when a size is above its limit, else nothing."""
+    for name, limit in sorted(limits.items()):
+        if name in metrics and metrics[name].value > limit:
+            return f"not evaluated: {name} is {metrics[name].value:,.0f} bytes, at most {limit:,.0f} allowed"
+    return ""
+
+
+def _evaluated(
+    request: CompressRequest, artifact: Artifact, data: DataInfo, cache: StepCache
+) -> tuple[Metrics, Evaluation, Step]:
+    return evaluate_cached(
         cache,
         artifact,
         data,
@@ -82,13 +140,6 @@ def compress_with(request: CompressRequest, trainer: Trainer) -> CompressResult:
         reference=request.reference,
         seconds=request.evaluation_seconds,
         threads=request.threads,
-    )
-    return result.model_copy(
-        update={
-            "metrics": {**metrics, **quality},
-            "evaluation": evaluation,
-            "steps": (*steps, step),
-        }
     )
 
 

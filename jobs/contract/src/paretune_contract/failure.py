@@ -24,6 +24,8 @@ class Reason(StrEnum):
     # Caused by the world: tried again, never counted against the search.
     STORE_UNAVAILABLE = "StoreUnavailable"
     INTERRUPTED = "Interrupted"
+    # Caused by the world, and not worth another try: it waited long enough.
+    UNSCHEDULABLE = "Unschedulable"
     # A fault of Paretune itself.
     INTERNAL = "Internal"
 

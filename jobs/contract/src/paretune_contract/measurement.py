@@ -17,6 +17,9 @@ LATENCY = "latency"
 LATENCY_RATIO = "latencyRatio"
 PEAK_MEMORY = "peakMemory"
 
+CODER = "zstd-22"
+"""The coder behind `downloadSize`: zstd at its strongest."""
+
 QUALITY_METRICS = frozenset({ACCURACY, ROC_AUC, AGREEMENT, MEAN_SQUARED_ERROR})
 """Evaluated on data by every installation; a user's own are entry points of `paretune.metrics`."""
 SIZE_METRICS = frozenset({MODEL_SIZE, DOWNLOAD_SIZE})

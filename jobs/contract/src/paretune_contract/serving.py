@@ -19,10 +19,35 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from .failure import Reason, StageError
-from .stages import Result
+from .stages import (
+    BENCHMARK,
+    COMPRESS,
+    EVALUATE,
+    INTAKE,
+    BenchmarkResult,
+    CompressResult,
+    EvaluateResult,
+    IntakeResult,
+    Result,
+)
 
 StageFunction = Callable[[Any], Result]
 PARENT = "PARETUNE_PARENT"
+RESULTS: dict[str, type[Result]] = {
+    INTAKE: IntakeResult,
+    COMPRESS: CompressResult,
+    EVALUATE: EvaluateResult,
+    BENCHMARK: BenchmarkResult,
+}
+"""What each stage answers when it succeeds."""
+QUIET = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "GLOG_minloglevel": "3",
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONFAULTHANDLER": "1",
+}
+"""Environment of a stage process: TensorFlow says what matters, and a crash says where."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -43,6 +68,34 @@ def end_with_parent() -> None:
     parent = os.environ.get(PARENT)
     if parent is not None and os.getppid() != int(parent):
         os._exit(1)
+
+
+def result_of(stage: str, plain: Mapping[str, Any]) -> Result:
+    """A reply as a document: the stage's own where it succeeded, a plain Result where it did not.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    kind = RESULTS.get(stage, Result) if plain.get("reason") is None else Result
+    return kind.model_validate(plain)
+
+
+def died(code: int) -> Result:
+    """The result of a stage whose process ended without an answer.
+
+    Args:
+        code: as `subprocess.Popen.returncode` has it; negative for a signal.
+    """
+    if code == -signal.SIGKILL:
+        return Result(
+            reason=Reason.OUT_OF_MEMORY,
+            message="The stage process was killed by the system, which does so when memory runs out",
+        )
+    try:
+        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    except ValueError:
+        name = f"signal {-code}"
+    return Result(reason=Reason.CRASHED, message=f"The stage process ended with {name}")
 
 
 def perform(stage: Stage, request: Mapping[str, Any]) -> Result:

@@ -26,10 +26,13 @@ class ModelSummary(TolerantDocument):
     parameters: Count = Field(description="Weights and biases.")
     macs: Count = Field(description="Multiply-accumulates of one inference.")
     layers: Count = Field(description="Operators with weights.")
+    operators: Annotated[tuple[Line, ...], Field(max_length=NAMED)] = Field(
+        (), description="Operators with weights, by name."
+    )
     prunable: bool = Field(description="Sparsity applies to some layer.")
     two_of_four: bool = Field(description="Some prunable layer has input channels in multiples of four.")
     clusterable: bool = Field(description="Clustering applies to some layer.")
-    int4: bool = Field(description="int4 weights are possible in some layer.")
+    int4: bool = Field(description="int4 weights are possible and worth it in some layer.")
     untrainable: Annotated[tuple[Line, ...], Field(max_length=NAMED)] = Field(
         (), description="Operators that fine-tuning cannot pass a gradient through; empty: trainable."
     )
@@ -85,9 +88,10 @@ def _model(model: ModelInfo) -> ModelSummary:
         parameters=model.parameters,
         macs=model.macs,
         layers=len(model.layers),
+        operators=tuple(sorted({layer.operator for layer in model.layers})[:NAMED]),
         prunable=bool(prunable),
         two_of_four=any(layer.weight_shape[-1] % 4 == 0 for layer in prunable),
         clusterable=any(layer.clusterable for layer in model.layers),
-        int4=any(layer.int4 for layer in model.layers),
+        int4=any(layer.int4 for layer in prunable),
         untrainable=model.untrainable[:NAMED],
     )

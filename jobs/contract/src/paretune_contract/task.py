@@ -2,8 +2,8 @@
 
 A pod of a stage has three containers in a row, which share the folder WORK:
 
-- `fetch` brings what the stage needs and writes the stage's request, with local paths, to REQUEST. It alone has
-  the credentials of model and data.
+- `fetch` brings what the stage needs and writes the stage's request, with local paths, to REQUEST. It alone
+  has the credentials of model and data.
 - `stage` performs the request and writes RESULT. It loads what strangers made, and has no credentials.
 - `upload` brings what came out to the store, and leaves the result as termination message.
 """
@@ -27,6 +27,13 @@ SECRETS = "/var/run/paretune/secrets"
 """Below it one folder for each mounted Secret, named by `Source.credentials` or `Store.credentials`."""
 CLAIMS = "/mnt/claims"
 """Below it one folder for each mounted PersistentVolumeClaim."""
+WORK_VARIABLE, SECRETS_VARIABLE, CLAIMS_VARIABLE = "PARETUNE_WORK", "PARETUNE_SECRETS", "PARETUNE_CLAIMS"
+TERMINATION_LOG_VARIABLE = "PARETUNE_TERMINATION_LOG"
+"""Environment variables that name other paths, for containers run as plain processes."""
+UPLOAD_SECONDS_VARIABLE, UPLOAD_SECONDS = "PARETUNE_UPLOAD_SECONDS", 1800.0
+"""Environment variable, and its default: how long `upload` keeps trying while the store does not answer."""
+TRY_AGAIN, GIVE_UP = 75, 65
+"""Exit codes of `fetch`, `upload`, `retain` and `purge`: EX_TEMPFAIL, EX_DATAERR."""
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -66,6 +73,7 @@ class IntakeTask(Document):
     training: Training = Training()
     metrics: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
+    threads: int = Field(1, ge=1, description="Threads of the libraries that convert.")
 
 
 class CompressTask(Document):
@@ -77,6 +85,9 @@ class CompressTask(Document):
     evaluation_seconds: float = 60.0
     reference: Sha256 | None = Field(None, description="The baseline's file, once there is one.")
     threads: int = 1
+    intake: Sha256 | None = Field(
+        None, description="sha256 of intake.json, as `IntakeReport.intake` has it; None: not checked."
+    )
 
 
 class EvaluateTask(Document):
@@ -87,6 +98,9 @@ class EvaluateTask(Document):
     metrics: tuple[str, ...]
     evaluation_seconds: float = 600.0
     threads: int = 1
+    intake: Sha256 | None = Field(
+        None, description="sha256 of intake.json, as `IntakeReport.intake` has it; None: not checked."
+    )
 
 
 class BenchmarkTask(Document):
@@ -118,8 +132,8 @@ class Task(TolerantDocument):
     schema_version: int = 1
     store: Store
     name: str = Field(
-        description="Name of the result in the store, equal for all attempts: `0007-benchmark-pi`. An attempt "
-        "that finds the result of an earlier one there answers with it."
+        description="Name of the result in the store, equal for all attempts: `0007-benchmark-pi`. An "
+        "attempt that finds the result of an earlier one there answers with it."
     )
     intake: IntakeTask | None = None
     compress: CompressTask | None = None
@@ -138,11 +152,13 @@ class Task(TolerantDocument):
         parts = ("intake", "compress", "evaluate", "benchmark", "retain", "purge")
         found = [part for part in parts if getattr(self, part) is not None]
         if len(found) != 1:
-            raise ValueError(f"a task has exactly one of {', '.join(parts)}; found {', '.join(found) or 'none'}")
+            raise ValueError(
+                f"a task has exactly one of {', '.join(parts)}; found {', '.join(found) or 'none'}"
+            )
         return found[0]
 
 
-# --- the store's layout: names relative to the store's uri ---------------------------------------------------
+# --- the store's layout: names relative to its uri ---------------------------------------------------------
 
 
 def candidate_name(store: Store, sha256: str) -> str:
@@ -168,3 +184,8 @@ def intake_name(store: Store, file: str = "intake.json") -> str:
 def step_name(store: Store, key: str) -> str:
     """A cached step, packed."""
     return f"{store.steps}/{key}.tar"
+
+
+def wrote_step_name(store: Store, key: str = "") -> str:
+    """An empty mark for each cached step that this study put into the store; purge goes by them."""
+    return f"{store.study}/steps/{key}".rstrip("/")

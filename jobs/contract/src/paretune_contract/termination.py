@@ -4,6 +4,7 @@ https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-fa
 """
 
 import json
+from collections.abc import Iterator
 
 from pydantic import Field, ValidationError
 
@@ -28,6 +29,9 @@ class IntakeReport(Result):
     """An intake as its pod reports it."""
 
     summary: IntakeSummary | None = Field(None, description="There when the intake succeeded.")
+    intake: str = Field(
+        "", max_length=64, description="sha256 (hex) of intake.json in the store; empty when it failed."
+    )
 
 
 REPORTS: dict[str, type[Result]] = {
@@ -44,25 +48,52 @@ class NoMessage(Exception):
 
 
 def to_message(result: Result) -> str:
-    """The result as JSON that fits; what does not is cut from the least important end: notes, steps, message.
+    """The result as JSON that fits; what does not is cut from the least important end.
 
     Raises:
         ValueError: when it does not fit even so.
     """
-    kept: Result = result
-    if isinstance(kept, CompressResult) and kept.inspection is not None:
-        inspection = kept.inspection.model_copy(update={"tensors": ()})
-        kept = kept.model_copy(update={"inspection": inspection})
-    for shorter in (
-        kept,
-        kept.model_copy(update={"steps": tuple(s.model_copy(update={"note": ""}) for s in kept.steps)}),
-        kept.model_copy(update={"steps": ()}),
-        kept.model_copy(update={"steps": (), "message": kept.message[:800]}),
-    ):
+    for shorter in _ever_shorter(result):
         text = shorter.model_dump_json(by_alias=True, exclude_defaults=True)
         if len(text.encode()) <= LIMIT:
             return text
     raise ValueError(f"a result of {len(text.encode())} bytes does not fit into a termination message")
+
+
+def _ever_shorter(result: Result) -> Iterator[Result]:
+    """Without the table of tensors, then without notes, steps, most of the message, explanations."""
+    kept: Result = result
+    if isinstance(kept, CompressResult) and kept.inspection is not None:
+        inspection = kept.inspection.model_copy(update={"tensors": ()})
+        kept = kept.model_copy(update={"inspection": inspection})
+    yield kept
+    if isinstance(kept, IntakeReport) and kept.summary is not None:
+        kept = kept.model_copy(update={"summary": _brief(kept.summary)})
+        yield kept
+    yield kept.model_copy(update={"steps": tuple(s.model_copy(update={"note": ""}) for s in kept.steps)})
+    kept = kept.model_copy(update={"steps": ()})
+    yield kept
+    kept = kept.model_copy(update={"message": kept.message[:800]})
+    yield kept
+    if isinstance(kept, CompressResult):
+        kept = kept.model_copy(update={"inspection": None})
+        yield kept
+    while kept.message:  # characters that JSON spells out, or four bytes each
+        kept = kept.model_copy(update={"message": kept.message[: len(kept.message) // 2]})
+        yield kept
+
+
+def _brief(summary: IntakeSummary) -> IntakeSummary:
+    """Without what is for people; names are cut, and at least one untrainable operator stays."""
+    model = summary.model.model_copy(
+        update={
+            "operators": tuple(name[:48] for name in summary.model.operators),
+            "untrainable": tuple(name[:48] for name in summary.model.untrainable),
+        }
+    )
+    training = summary.training and summary.training.model_copy(update={"origin": {}})
+    notes = tuple(note[:200] for note in summary.notes[:3])
+    return summary.model_copy(update={"model": model, "training": training, "notes": notes})
 
 
 def from_message(text: str, stage: str) -> Result:
@@ -74,11 +105,12 @@ def from_message(text: str, stage: str) -> Result:
     try:
         plain = json.loads(text)
         kind = REPORTS.get(stage, Result) if plain.get("reason") is None else Result
-        return kind.model_validate(plain)
-    except (ValueError, AttributeError, ValidationError) as error:
+        return kind.model_validate(plain, extra="ignore")  # a newer image may say more, at any depth
+    except (ValueError, AttributeError, RecursionError, ValidationError) as error:
         raise NoMessage(f"no result of {stage}: {text[:200]!r}") from error
 
 
 def failed(reason: Reason, message: str) -> str:
     """The message of a container that could not do its part."""
-    return to_message(Result(reason=reason, message=message[:2000]))
+    text = message[:2000].encode(errors="replace").decode()  # a file's name may hold what is no Unicode
+    return to_message(Result(reason=reason, message=text))

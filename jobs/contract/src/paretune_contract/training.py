@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from .base import Document
+from .base import Document, Line
 
 
 class Loss(StrEnum):
@@ -44,13 +44,14 @@ class Training(Document):
 class ResolvedTraining(Document):
     """Every training setting with a value, and a word on where it came from."""
 
-    epochs: int
-    batch_size: int
-    optimizer: Optimizer
-    learning_rate: float
-    loss: Loss
-    distill: float
+    epochs: int = Field(description="Passes over the training part of `dataset.train`.")
+    batch_size: int = Field(description="Samples per step.")
+    optimizer: Optimizer = Field(description="Optimizer.")
+    learning_rate: float = Field(description="Peak learning rate.")
+    loss: Loss = Field(description="Loss against the labels.")
+    distill: float = Field(description="Weight of the float model's outputs in the loss.")
     validation_share: float = Field(0.1, description="Part of train held out to choose the best epoch.")
-    origin: dict[str, str] = Field(
-        default_factory=dict, description="Field name to its origin: `manifest`, `model`, `default: <why>`."
+    origin: Annotated[dict[str, Line], Field(max_length=16)] = Field(
+        default_factory=dict,
+        description="Field name to its origin: `manifest`, `model`, `default: <why>`.",
     )

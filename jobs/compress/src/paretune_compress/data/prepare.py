@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -213,19 +213,26 @@ def _info(
         if array.file is not None:
             parents.add(array.file.parent)
         arrays[file] = ArrayInfo(file=stored, shape=shapes[file], dtype=array.dtype.name)
-    content = {
-        name: [list(arrays[file].shape), arrays[file].dtype, meta[file]["sha256"]]
-        for name, file in [*_inputs_by_name(matched), *([("y", LABELS_FILE)] if matched.labels else [])]
-    }
+    named = [*_inputs_by_name(matched), *([("y", LABELS_FILE)] if matched.labels else [])]
     return DataInfo(
         split=split,
         uri=request.uri,
         folder=str((folder or parents.pop()).absolute()),
-        digest=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+        digest=digest_of((name, arrays[file], meta[file]["sha256"]) for name, file in named),
         samples=next(iter(matched.shapes.values()))[0],
         inputs={name: arrays[file] for name, file in _inputs_by_name(matched)},
         labels=arrays.get(LABELS_FILE),
     )
+
+
+def digest_of(arrays: Iterable[tuple[str, ArrayInfo, str]]) -> str:
+    """The digest of a split.
+
+    Args:
+        arrays: name (`y` for labels), description, and sha256 (hex) of the bytes in C order.
+    """
+    content = {name: [list(info.shape), info.dtype, sha256] for name, info, sha256 in arrays}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _inputs_by_name(matched: Match) -> list[tuple[str, str]]:

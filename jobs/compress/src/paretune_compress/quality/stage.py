@@ -6,8 +6,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from paretune_contract.dataset import DataInfo, Scaling
+from paretune_contract.failure import WORLD_REASONS, StageError
 from paretune_contract.measurement import Measurement
 from paretune_contract.stages import Artifact, EvaluateRequest, EvaluateResult, Evaluation, Step
+from paretune_store.known_steps import KnownSteps, Missing
 from paretune_store.steps import StepCache
 
 from ..data import PreparedSplit
@@ -34,8 +36,29 @@ def evaluate_stage(request: EvaluateRequest) -> EvaluateResult:
     Raises:
         StageError: as `evaluate` does.
     """
-    metrics, evaluation, step = evaluate_cached(
-        StepCache(Path(request.cache)),
+    metrics, evaluation, step = _evaluated(request, StepCache(Path(request.cache)))
+    return EvaluateResult(metrics=metrics, evaluation=evaluation, steps=(step,))
+
+
+def evaluate_known(request: EvaluateRequest, cache: KnownSteps) -> bool:
+    """Whether `evaluate_stage` will find its answer, and read no data. Opens no model.
+
+    Raises:
+        StageError: what `cache` raises while it looks elsewhere.
+    """
+    try:
+        _evaluated(request, cache)
+    except Missing:
+        return False
+    except StageError as error:
+        if error.reason in WORLD_REASONS:
+            raise
+    return True
+
+
+def _evaluated(request: EvaluateRequest, cache: StepCache) -> tuple[dict[str, Measurement], Evaluation, Step]:
+    return evaluate_cached(
+        cache,
         request.artifact,
         request.data,
         request.scaling,
@@ -44,7 +67,6 @@ def evaluate_stage(request: EvaluateRequest) -> EvaluateResult:
         seconds=request.evaluation_seconds,
         threads=request.threads,
     )
-    return EvaluateResult(metrics=metrics, evaluation=evaluation, steps=(step,))
 
 
 def evaluate_cached(
