@@ -19,6 +19,7 @@ from paretune_contract.measurement import Measurement, Metrics, wilson
 from paretune_contract.model import LayerInfo, ModelInfo, SourceFormat
 from paretune_contract.settings import ClusteringStage, Granularity, Scheme, Settings, SparsityPattern
 from paretune_contract.stages import IntakeResult
+from paretune_contract.summary import IntakeSummary, summarize
 from paretune_contract.training import Loss, Optimizer, ResolvedTraining
 
 BITS = {
@@ -65,7 +66,7 @@ def intake(
     splits: Sequence[Split] = (Split.TRAIN, Split.CALIBRATION, Split.EVALUATION),
     layers: Sequence[LayerInfo] = (layer(),),
     untrainable: tuple[str, ...] = (),
-) -> IntakeResult:
+) -> IntakeSummary:
     model = ModelInfo(
         uri="m.keras", format=SourceFormat.KERAS, source_sha256="0" * 64, path="/m.tflite", sha256="0" * 64,
         bytes=4 * WEIGHTS, inputs=(), outputs=(), layers=tuple(layers), parameters=WEIGHTS, macs=1000,
@@ -80,7 +81,7 @@ def intake(
         loss=Loss.CATEGORICAL_CROSSENTROPY, distill=0.5,
     )  # fmt: skip
     trains = Split.TRAIN in splits and not untrainable
-    return IntakeResult(model=model, data=data, training=training if trains else None)
+    return summarize(IntakeResult(model=model, data=data, training=training if trains else None))
 
 
 def measure(settings: Settings) -> Metrics:

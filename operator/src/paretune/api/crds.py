@@ -24,7 +24,7 @@ from .trial import OptimizationTrial
 
 Schema = dict[str, Any]
 
-_DROPPED = ("title", "additionalProperties", "$defs", CRD)
+_DROPPED = ("title", "additionalProperties", "$defs", "propertyNames", CRD)
 _STANDARD = {
     "apiVersion": "Version of the schema that this object is written in.",
     "kind": "Kind of the object.",
@@ -170,6 +170,7 @@ def structural(resource: Resource) -> Schema:
         "type": "object",
         "description": raw["description"],
         **({"required": ["spec"]} if "spec" in raw["required"] else {}),
+        **({RULES: raw[RULES]} if RULES in raw else {}),
         "properties": properties,
     }
 

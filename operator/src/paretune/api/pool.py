@@ -3,10 +3,11 @@
 from typing import Annotated, Any, Literal
 
 from paretune_contract.base import Document, Sentence, TolerantDocument
+from paretune_contract.quantity import seconds
 from pydantic import ConfigDict, Field
 
 from .meta import API_VERSION, CONDITION_LIST, Condition, Labels, LabelSelector, Metadata, Resources
-from .schema import Duration, ObjectName, Target, rules
+from .schema import Duration, ObjectName, Target, rule, rules
 from .study import Runtime, target_rules
 
 IMAGE_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$"
@@ -29,7 +30,16 @@ class Toleration(Document):
 class PoolSpec(Document):
     """Which nodes are the pool, and how benchmark pods run on them."""
 
-    model_config = ConfigDict(json_schema_extra=rules(*target_rules("self.runtime == 'ethos-u'")))
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!has(self.target) || self.runtime in ['ethos-u', 'tflm']",
+                "runtimes litert and edgetpu have no targets; leave target out",
+                ".target",
+            ),
+            *target_rules("self.runtime == 'ethos-u'"),
+        )
+    )
 
     runtime: Runtime = Field(Runtime.LITERT, description="Runtime that executes the model.")
     target: Target | None = Field(
@@ -68,6 +78,11 @@ class PoolSpec(Document):
         default_factory=LabelSelector,
         description="Labels of the namespaces whose studies may use the pool; empty: all.",
     )
+
+    @property
+    def pending_seconds(self) -> float:
+        """`pendingDeadline` in seconds."""
+        return seconds(self.pending_deadline)
 
 
 class PoolStatus(TolerantDocument):

@@ -90,6 +90,9 @@ def _resource_quantity(value: Any) -> Any:
     return value
 
 
+_MORE_THAN_0 = rule("type(self) == int || string(self).matches('[1-9]')", "must be more than 0")
+
+
 def _int_or_string(pattern: str, minimum: int) -> WithJsonSchema:
     return WithJsonSchema(
         {
@@ -98,6 +101,7 @@ def _int_or_string(pattern: str, minimum: int) -> WithJsonSchema:
             "minimum": minimum,
             "maxLength": quantity.MAX_LENGTH,
             "pattern": pattern,
+            **(rules(_MORE_THAN_0) if minimum > 0 else {}),
         }
     )
 

@@ -15,6 +15,7 @@ from paretune_contract.settings import (
     Scheme,
     SparsityPattern,
 )
+from paretune_contract.summary import Digest, IntakeSummary
 from paretune_contract.training import Training
 from pydantic import ConfigDict, Field
 
@@ -45,18 +46,18 @@ ETHOS_TARGET = r"^ethos-u(55-(32|64|128|256)|65-(256|512)|85-(128|256|512|1024|2
 """Accelerator configurations of the Ethos-U family, as its compiler names them."""
 
 _MODEL_URI = rule(
-    "self.matches('^((s3|gs|https|pvc)://[^/@]+/|models:/).+') && !self.contains('/../')",
+    "self.matches('^((s3|gs|https|pvc)://[^/@]+/|models:/).+') && !self.matches('/[.][.](/|$)')",
     "expected s3://BUCKET/KEY, gs://, https://, pvc://CLAIM/PATH or models:/; a file works only on one "
     "machine (paretune run)",
 )
 _DATA_URI = rule(
-    "self.matches('^(s3|gs|https|pvc)://[^/@]+/.+') && !self.contains('/../')",
+    "self.matches('^(s3|gs|https|pvc)://[^/@]+/.+') && !self.matches('/[.][.](/|$)')",
     "expected s3://BUCKET/KEY, gs://, https:// or pvc://CLAIM/PATH; a file works only on one machine "
     "(paretune run)",
 )
 _STORE_URI = rule(
-    "self == '' || self.matches('^(s3|gs|pvc)://[^/]+')",
-    "expected s3://, gs:// or pvc://, or nothing for MLflow's artifact store",
+    "self == '' || self.matches('^(s3|gs|pvc)://[^/]+') && !self.matches('/[.][.](/|$)')",
+    "expected s3://, gs:// or pvc://, without '..', or nothing for MLflow's artifact store",
 )
 _TRACKING_URI = rule(
     "self == '' || self.matches('^https?://[^/@]+(/.*)?$')", "expected http:// or https://, without password"
@@ -369,6 +370,38 @@ class ClusteringSpace(Document):
     )
 
 
+_LAYER_RULES = rules(
+    rule(
+        "has(self.quantization) || has(self.sparsity) || has(self.clustering)",
+        "the entry says nothing about its layers; expected quantization, sparsity or clustering",
+    ),
+    rule(
+        "!has(self.quantization) || !has(self.quantization.io)",
+        "inputs and outputs are the whole model's; expected in space.quantization.io",
+        ".quantization.io",
+    ),
+    rule(
+        "!has(self.sparsity) || !has(self.sparsity.pattern) || self.sparsity.pattern != 'unstructured' || "
+        "has(self.sparsity.level) && self.sparsity.level > 0.0",
+        "pattern unstructured needs a level above 0; expected such as 0.5",
+        ".sparsity.level",
+    ),
+    rule(
+        "!has(self.sparsity) || !has(self.sparsity.level) || self.sparsity.level == 0.0 || "
+        "has(self.sparsity.pattern) && self.sparsity.pattern == 'unstructured'",
+        "a level is for pattern unstructured; leave it out",
+        ".sparsity.level",
+    ),
+    rule(
+        "!has(self.clustering) || !has(self.clustering.stage) || self.clustering.stage == 'none' || "
+        "has(self.clustering.clusters) && self.clustering.clusters > 0",
+        "a stage needs the number of clusters; expected such as 16",
+        ".clustering.clusters",
+    ),
+)
+_LayerSettings = Annotated[LayerSettings, Field(json_schema_extra=_LAYER_RULES)]
+
+
 class Space(Document):
     """What may be done to the model. What is absent is open: all that model, data and devices allow."""
 
@@ -379,7 +412,7 @@ class Space(Document):
     clustering: ClusteringSpace = Field(
         default_factory=ClusteringSpace, description="Ways of drawing weights together to try."
     )
-    layers: Annotated[tuple[LayerSettings, ...], Field(max_length=64)] = Field(
+    layers: Annotated[tuple[_LayerSettings, ...], Field(max_length=64)] = Field(
         (),
         description="Fixed settings for layers by name; later entries win. A regular expression that matches "
         "no layer is an error.",
@@ -472,6 +505,9 @@ class Artifacts(Document):
     retain: Literal["front", "all"] = Field(
         "front", description="What is kept after the end: baseline and front, or every candidate."
     )
+    secret_ref: SecretRef | None = Field(
+        None, description="Credentials for the s3 or gs URI; in a cluster only."
+    )
 
 
 class Tracking(Document):
@@ -488,6 +524,11 @@ class Tracking(Document):
     registered_model: Annotated[str, Field(min_length=1, max_length=250)] | None = Field(
         None, description="Name under which the front's models are registered; absent: the study's name."
     )
+    secret_ref: SecretRef | None = Field(
+        None,
+        description="MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, for "
+        "the study's own Jobs; in a cluster only.",
+    )
 
 
 def _frozen(fields: list[str]) -> Iterator[dict[str, Any]]:
@@ -498,6 +539,14 @@ def _frozen(fields: list[str]) -> Iterator[dict[str, Any]]:
             f"{field} cannot change once the study exists; only budget and suspend can",
             f".{field}",
         )
+
+
+def _device_of(objective: str) -> str:
+    """CEL: the device that an objective names, or the only one there is."""
+    return (
+        f"(has({objective}.device) ? {objective}.device : !has(self.devices) || size(self.devices) == 0 ? "
+        f"'{DEFAULT_POOL}' : size(self.devices) == 1 ? self.devices[0].name : '')"
+    )
 
 
 def _spec_rules(schema: dict[str, Any]) -> None:
@@ -517,28 +566,65 @@ def _spec_rules(schema: dict[str, Any]) -> None:
         ),
         rule(
             "self.objectives.all(o, self.objectives.exists_one(p, p.metric == o.metric && "
-            "(has(p.device) ? p.device : '') == (has(o.device) ? o.device : '')))",
-            "an objective is given twice",
+            f"{_device_of('p')} == {_device_of('o')}))",
+            "an objective is given twice; leave one out",
             ".objectives",
         ),
         rule(
             "has(self.dataset.train) || !has(self.space) || !has(self.space.sparsity) || "
             "!has(self.space.sparsity.patterns) || self.space.sparsity.patterns.all(p, p == 'none')",
-            "sparsity needs dataset.train for fine-tuning",
-            ".space",
+            "sparsity needs dataset.train for fine-tuning; give it, or leave sparsity out",
+            ".space.sparsity.patterns",
         ),
         rule(
             "has(self.dataset.train) || !has(self.space) || !has(self.space.clustering) || "
             "!has(self.space.clustering.stages) || !('training' in self.space.clustering.stages)",
-            "clustering stage training needs dataset.train",
-            ".space",
+            "clustering stage training needs dataset.train; give it, or leave training out",
+            ".space.clustering.stages",
         ),
         rule(
             "has(self.dataset.calibration) || !has(self.space) || !has(self.space.quantization) || "
             "!has(self.space.quantization.schemes) || "
             "!self.space.quantization.schemes.exists(s, s in ['int8', 'int16x8', 'int4'])",
-            "schemes int8, int16x8 and int4 need dataset.calibration",
-            ".space",
+            "schemes int8, int16x8 and int4 need dataset.calibration; give it, or leave them out",
+            ".space.quantization.schemes",
+        ),
+        rule(
+            "!has(self.space) || !has(self.space.quantization) || !has(self.space.quantization.io) || "
+            "!('int8' in self.space.quantization.io) || !has(self.space.quantization.schemes) || "
+            "self.space.quantization.schemes.exists(s, s in ['int8', 'int16x8', 'int4'])",
+            "int8 inputs need one of int8, int16x8, int4 among space.quantization.schemes",
+            ".space.quantization.io",
+        ),
+        rule(
+            "!has(self.space) || !has(self.space.clustering) || !has(self.space.clustering.stages) || "
+            "!('int8' in self.space.clustering.stages) || !has(self.space.quantization) || "
+            "!has(self.space.quantization.schemes) || "
+            "self.space.quantization.schemes.exists(s, s in ['dynamic', 'int8', 'int16x8', 'int4'])",
+            "clustering in the finished integer file needs one of dynamic, int8, int16x8, int4 among "
+            "space.quantization.schemes",
+            ".space.clustering.stages",
+        ),
+        rule(
+            "has(self.dataset.train) || !has(self.space) || !has(self.space.layers) || "
+            "self.space.layers.all(l, !has(l.sparsity) || !has(l.sparsity.pattern) || "
+            "l.sparsity.pattern == 'none')",
+            "sparsity of a layer needs dataset.train for fine-tuning; give it, or leave sparsity out",
+            ".space.layers",
+        ),
+        rule(
+            "has(self.dataset.train) || !has(self.space) || !has(self.space.layers) || "
+            "self.space.layers.all(l, !has(l.clustering) || !has(l.clustering.stage) || "
+            "l.clustering.stage != 'training')",
+            "clustering stage training of a layer needs dataset.train; give it, or leave training out",
+            ".space.layers",
+        ),
+        rule(
+            "has(self.dataset.calibration) || !has(self.space) || !has(self.space.layers) || "
+            "self.space.layers.all(l, !has(l.quantization) || !has(l.quantization.scheme) || "
+            "!(l.quantization.scheme in ['int8', 'int16x8', 'int4']))",
+            "scheme int8, int16x8 or int4 of a layer needs dataset.calibration; give it, or leave it out",
+            ".space.layers",
         ),
         *_frozen([name for name in schema["properties"] if name not in MUTABLE]),
     ]
@@ -622,6 +708,26 @@ class TrialCounts(TolerantDocument):
     duplicate: Annotated[int, Field(ge=0)] = Field(0, description="Suggestions seen before, asked again.")
 
 
+class DeviceStatus(TolerantDocument):
+    """A device as it was when the study was accepted."""
+
+    pool: ObjectName = Field(description="DevicePool whose nodes it is.")
+    runtime: Runtime = Field(description="Runtime that executes the candidates.")
+    target: Target | None = Field(None, description="Accelerator configuration, where the runtime has any.")
+    threads: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Threads of the runtime.")
+
+
+class StoreStatus(TolerantDocument):
+    """The artifact store while it does not answer."""
+
+    failures: Annotated[int, Field(ge=0)] = Field(0, description="Stages that it failed in a row.")
+    since: Annotated[str, Field(max_length=64)] = Field("", description="Since when (RFC 3339).")
+    retry: Annotated[str, Field(max_length=64)] = Field(
+        "", description="When the next stage may try it (RFC 3339)."
+    )
+    message: Sentence = Field("", description="What it said.")
+
+
 class StudyStatus(TolerantDocument):
     """How far the study is, and what was fixed when it was accepted."""
 
@@ -630,7 +736,7 @@ class StudyStatus(TolerantDocument):
     )
     conditions: Annotated[tuple[Condition, ...], Field(max_length=16)] = Field(
         (),
-        description="Ready (accepted), Progressing, Complete, Failed.",
+        description="Ready (accepted), Progressing, Complete, Failed; Tracked and Published for MLflow.",
         json_schema_extra=CONDITION_LIST,
     )
     seed: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = Field(None, description="Seed of the search.")
@@ -639,6 +745,24 @@ class StudyStatus(TolerantDocument):
     images: Annotated[dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=8)] = Field(
         default_factory=dict, description="Images of the stages, by stage."
     )
+    devices: Annotated[dict[str, DeviceStatus], Field(max_length=16)] = Field(
+        default_factory=dict, description="The devices as they were at acceptance, by name."
+    )
+    tracking: Annotated[str, Field(max_length=2048)] = Field("", description="MLflow server of the study.")
+    intake: IntakeSummary | None = Field(None, description="What reading model and data found.")
+    intake_digest: Digest = Field(
+        "", description="sha256 of intake.json in the store, which the stages hold against it."
+    )
+    attempts: Annotated[dict[str, Annotated[int, Field(ge=0)]], Field(max_length=8)] = Field(
+        default_factory=dict, description="Times that a stage of the study itself began anew, by stage."
+    )
+    store: StoreStatus | None = Field(None, description="There while the artifact store does not answer.")
+    active_seconds: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="Time that the study was worked on; budget.maxDuration is held against it."
+    )
+    exhausted: bool = Field(False, description="The space has no settings left that were not tried.")
+    published: Digest = Field("", description="Digest of the front that is in MLflow's registry.")
+    retained: Digest = Field("", description="Digest of the candidates that were kept in the store.")
     progress: Line = Field("", description="Trials ended of the budget's, such as 23/60.")
     trials: TrialCounts = Field(default_factory=TrialCounts, description="Trials by state.")
     front: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=256)] = Field(

@@ -7,10 +7,10 @@ from paretune_contract.base import Document, Line, Sentence
 from paretune_contract.measurement import Metrics
 from paretune_contract.settings import Settings
 from paretune_contract.stages import Environment, Evaluation, Latency, Memory, Step
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from .meta import API_VERSION, Metadata
-from .schema import CRD, RULES, ObjectName, rule, rules
+from .schema import CRD, RULES, ObjectName, rule
 
 _SHA256 = r"^[0-9a-f]{64}$"
 _SEEN = r"^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$"
@@ -130,17 +130,33 @@ class TrialStatus(Document):
     )
 
 
-_KEEP_FINAL: dict[str, Any] = rules(
-    rule(
-        "!(has(oldSelf.state) && oldSelf.state in ['Complete', 'Infeasible', 'Pruned', 'Failed']) || "
-        "has(self.state) && self.state == oldSelf.state",
-        "a trial in a final state does not change any more",
+_FINAL = "['Complete', 'Infeasible', 'Pruned', 'Failed']"
+_KEPT = ("state", "reason", "metrics", "artifact")
+"""What of a status stays when its state is final; `final` is added later."""
+
+
+def _keep_final(schema: dict[str, Any]) -> None:
+    """On the whole object, where a status that is taken away is seen too."""
+    kept = " && ".join(
+        f"has(self.status.{name}) == has(oldSelf.status.{name}) && "
+        f"(!has(self.status.{name}) || self.status.{name} == oldSelf.status.{name})"
+        for name in _KEPT
     )
-)
+    was_final = f"has(oldSelf.status) && has(oldSelf.status.state) && oldSelf.status.state in {_FINAL}"
+    schema[RULES] = [
+        rule(
+            f"!({was_final}) || has(self.status) && {kept}",
+            f"a trial in a final state does not change any more: {', '.join(_KEPT)} stay; only final may be "
+            "added",
+            ".status",
+        )
+    ]
 
 
 class OptimizationTrial(Document):
     """One candidate of a study: its settings, how they came about, and what was measured."""
+
+    model_config = ConfigDict(json_schema_extra=_keep_final)
 
     api_version: Literal["paretune.dev/v1alpha1"] = Field(API_VERSION, description="API version.")
     kind: Literal["OptimizationTrial"] = Field("OptimizationTrial", description="Kind of the object.")
@@ -149,9 +165,7 @@ class OptimizationTrial(Document):
         description="What the trial tries. It never changes.",
         json_schema_extra={CRD: {RULES: [rule("self == oldSelf", "a trial's spec never changes")]}},
     )
-    status: TrialStatus = Field(
-        default_factory=TrialStatus, description="How the trial went.", json_schema_extra=_KEEP_FINAL
-    )
+    status: TrialStatus = Field(default_factory=TrialStatus, description="How the trial went.")
 
     @property
     def number(self) -> int:

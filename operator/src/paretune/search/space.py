@@ -6,7 +6,6 @@ from typing import TypeVar
 
 from paretune_contract.dataset import Split
 from paretune_contract.measurement import DEVICE_METRICS, DOWNLOAD_SIZE
-from paretune_contract.model import ModelInfo
 from paretune_contract.settings import (
     INTEGER_SCHEMES,
     STATIC_SCHEMES,
@@ -19,7 +18,7 @@ from paretune_contract.settings import (
     Settings,
     SparsityPattern,
 )
-from paretune_contract.stages import IntakeResult
+from paretune_contract.summary import IntakeSummary, ModelSummary
 
 from ..api import Runtime
 from ..api.study import SparsitySpace, StudySpec
@@ -56,21 +55,19 @@ def pools_of(spec: StudySpec) -> dict[str, Runtime]:
 
 
 def available(
-    spec: StudySpec, intake: IntakeResult, pools: Mapping[str, Runtime] | None = None
+    spec: StudySpec, intake: IntakeSummary, pools: Mapping[str, Runtime] | None = None
 ) -> SearchSpace:
     """The space that is left for this model, data and devices.
 
     Args:
         spec: the study.
-        intake: what intake found; `model` must be there.
+        intake: what intake found.
         pools: runtime of each device, by name; absent: as the manifest tells it.
 
     Raises:
         SpaceError: when `space.layers` asks for what cannot be done here, or a device can run nothing.
     """
-    if intake.model is None:
-        raise ValueError("intake found no model")
-    given = _Given(spec, intake, intake.model, pools_of(spec) if pools is None else pools)
+    given = _Given(spec, intake, pools_of(spec) if pools is None else pools)
     withheld: list[Withheld] = []
 
     order = sorted(spec.space.quantization.schemes, key=BY_BITS.index)
@@ -107,9 +104,12 @@ class _Given:
     """What decides on the space."""
 
     spec: StudySpec
-    intake: IntakeResult
-    model: ModelInfo
+    intake: IntakeSummary
     runtimes: Mapping[str, Runtime]
+
+    @property
+    def model(self) -> ModelSummary:
+        return self.intake.model
 
 
 def _unique(values: Sequence[T], order: tuple[T, ...]) -> tuple[T, ...]:
@@ -137,7 +137,6 @@ def _offer(
 
 
 def _why_no_scheme(scheme: Scheme, given: _Given) -> str:
-    layers = given.model.layers
     for device, runtime in sorted(given.runtimes.items()):
         if scheme not in RUNNABLE[runtime]:
             what = "the untouched model" if scheme is Scheme.NONE else f"{scheme.value} models"
@@ -145,12 +144,12 @@ def _why_no_scheme(scheme: Scheme, given: _Given) -> str:
             return f"device {device} (runtime {runtime.value}) cannot run {what}{note}"
     if scheme is Scheme.NONE:
         return ""
-    if not layers:
+    if not given.model.layers:
         return "the model has no operator with weights"
     if scheme in STATIC_SCHEMES and Split.CALIBRATION not in given.intake.data:
         return "static quantization learns the range of activations from dataset.calibration, which is absent"
-    if scheme is Scheme.INT4 and not any(layer.int4 and layer.prunable for layer in layers):
-        found = ", ".join(sorted({layer.operator for layer in layers}))
+    if scheme is Scheme.INT4 and not given.model.int4:
+        found = ", ".join(given.model.operators)
         return f"int4 weights are for CONV_2D and FULLY_CONNECTED of some size; this model has only {found}"
     return ""
 
@@ -216,11 +215,9 @@ def _patterns(given: _Given, withheld: list[Withheld]) -> tuple[SparsityPattern,
     def why_not(pattern: SparsityPattern) -> str:
         if pattern is SparsityPattern.NONE:
             return ""
-        if not any(layer.prunable for layer in given.model.layers):
+        if not given.model.prunable:
             return "no layer of this model can be pruned"
-        if pattern is SparsityPattern.TWO_OF_FOUR and not any(
-            layer.prunable and layer.weight_shape[-1] % 4 == 0 for layer in given.model.layers
-        ):
+        if pattern is SparsityPattern.TWO_OF_FOUR and not given.model.two_of_four:
             return "no layer that can be pruned has input channels in multiples of four"
         if pattern is SparsityPattern.UNSTRUCTURED and not _levels(spec.space.sparsity.max):
             return f"space.sparsity.max is {spec.space.sparsity.max:g}"
@@ -258,7 +255,7 @@ def _stages(
     def why_not(stage: ClusteringStage) -> str:
         if stage is ClusteringStage.NONE:
             return ""
-        if not any(layer.clusterable for layer in given.model.layers):
+        if not given.model.clusterable:
             return "no layer of this model can be clustered"
         if stage is ClusteringStage.TRAINING and _why_no_training(given):
             return _why_no_training(given)
