@@ -1,10 +1,8 @@
 """The command line: `paretune init | validate | plan | run | report | explain | export | replay | gc`."""
 
-import sys
-
 import click
 
-from .errors import BadInput, NothingFeasible
+from .errors import ended
 from .explain import explain
 from .export import export
 from .gc import gc
@@ -35,22 +33,4 @@ for command in (init, validate, plan, run, report, explain, export, replay, gc):
 
 def main() -> None:
     """Entry point. Turns what went wrong into a sentence and an exit code."""
-    try:
-        code = paretune.main(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Abort:
-        click.echo("Interrupted.", err=True)
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (BadInput, NothingFeasible) as error:
-        for line in error.lines:
-            click.echo(line, err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        click.echo("Interrupted.", err=True)
-        sys.exit(130)
-    except BrokenPipeError:  # `paretune plan | head`
-        sys.stderr.close()
-        sys.exit(0)
+    ended(lambda: paretune.main(standalone_mode=False))

@@ -1,7 +1,7 @@
 """What a person sees while a study runs, and at its end."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 
 from paretune_contract.measurement import DEVICE_METRICS, LATENCY_RATIO, SIZE_METRICS, Measurement
@@ -49,6 +49,12 @@ def show_with_ratio(name: str, measured: Measurement, baseline: Measurement | No
     if metric == LATENCY_RATIO:
         return text
     return f"{text} ({measured.value / baseline.value:.2f}x)"
+
+
+def front_columns(front: FrontDocument, objectives: Sequence[str]) -> list[str]:
+    """Objectives first, then sizes and latencies that the study measured beside them."""
+    more = [n for n in front.baseline.metrics if n not in objectives and base_metric(n) != "peakMemory"]
+    return [*objectives, *more]
 
 
 def front_table(front: FrontDocument, columns: Iterable[str]) -> Table:

@@ -1,6 +1,10 @@
 """What ends a command, with its exit code."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+import click
 
 
 class BadInput(Exception):
@@ -23,3 +27,26 @@ class Failed(BadInput):
     """Exit 1: the study could not go on."""
 
     exit_code = 1
+
+
+def ended(command: Callable[[], object]) -> NoReturn:
+    """Run a command to its end: what went wrong becomes a sentence and an exit code."""
+    try:
+        code = command()
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Abort:
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BadInput as error:
+        for line in error.lines:
+            click.echo(line, err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # `paretune plan | head`
+        sys.stderr.close()
+        sys.exit(0)

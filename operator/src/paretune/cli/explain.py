@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 import yaml
+from rich.console import Console
 from rich.table import Table
 
 from ..api import OptimizationTrial, State
@@ -29,6 +30,13 @@ def explain(trial: str, workdir: Path | None, lines: int, as_json: bool) -> None
         click.echo(json.dumps(record.model_dump(mode="json", by_alias=True, exclude_defaults=True), indent=2))
         return
     out = result_console()
+    describe(record, out)
+    if lines:
+        _logs(work, record, lines)
+
+
+def describe(record: OptimizationTrial, out: Console) -> None:
+    """Settings, measurements and steps of a trial, and why it ended as it did."""
     status = record.status
     out.print(
         f"[bold]Trial {record.number}[/]: {status.state.value}"
@@ -61,8 +69,6 @@ def explain(trial: str, workdir: Path | None, lines: int, as_json: bool) -> None
         out.print(f"evaluated on {e2.samples} of {e2.of} samples (time limit)")
     if status.steps:
         out.print(_steps(record))
-    if lines:
-        _logs(work, record, lines)
 
 
 def _metrics(record: OptimizationTrial) -> Table:

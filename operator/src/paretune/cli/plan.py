@@ -10,6 +10,7 @@ from typing import Any
 import click
 from paretune_contract.model import LayerInfo, ModelInfo
 from paretune_contract.stages import IntakeResult
+from paretune_contract.summary import summarize
 from paretune_contract.training import ResolvedTraining
 from rich.console import Console
 from rich.table import Table
@@ -56,7 +57,7 @@ def plan(
             work = WorkDirectory(workdir or Path(scratch))
             work.create()
             intake = run_intake(intake_request(parsed, base, work.cache), work)
-        space = available(spec, intake, runtimes(pools))
+        space = available(spec, summarize(intake), runtimes(pools))
     except ManifestError as error:
         raise BadInput([f"{study}: {fault}" for fault in error.faults]) from error
     except (IntakeFailed, PoolNotHere, SpaceError) as error:
@@ -65,7 +66,7 @@ def plan(
         spec.budget.parallelism, {p.name: p.threads for p in pools}, len(cores_here()), free_memory()
     )
     searched = {o.device for o in resolve(spec) if o.device}
-    time = estimate(spec, intake, able, len(searched))
+    time = estimate(spec, summarize(intake), able, len(searched))
     if as_json:
         click.echo(json.dumps(_document(intake, space, time, notices), indent=2))
         return

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import click
+from paretune_contract.summary import summarize
 
 from ..local.accept import runtimes
 from ..local.pools import drop_devices
@@ -33,7 +34,7 @@ def replay(workdir: Path, as_json: bool) -> None:
     except DamagedRecord as error:
         raise BadInput(str(error)) from error
     spec = drop_devices(work.read_study().spec, state.without)
-    space = available(spec, intake, runtimes(state.pools))
+    space = available(spec, summarize(intake), runtimes(state.pools))
     count = 0
     for outcome in recompute(space, resolve(spec), state.seed, spec.search.sampler, trials):
         if isinstance(outcome, Difference):

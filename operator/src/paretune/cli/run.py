@@ -21,7 +21,7 @@ from ..search.gates import nearest_misses
 from ..search.objectives import resolve
 from ..tracking.connection import ui_command
 from ..tracking.redact import redact
-from .console import Progress, base_metric, front_table, result_console, trial_line
+from .console import Progress, front_columns, front_table, result_console, trial_line
 from .errors import BadInput, Failed, NothingFeasible
 from .gc import cache_bytes, clean_cache, drop_candidates
 from .report import MlflowSync, tracking_uri, write_report
@@ -143,7 +143,7 @@ def _tell(accepted: Accepted, work: WorkDirectory, finish: Finish, as_json: bool
         )
     if not as_json:
         out = result_console()
-        out.print(front_table(front, _columns(front, [o.name for o in objectives])))
+        out.print(front_table(front, front_columns(front, [o.name for o in objectives])))
         uri = tracking_uri(work, accepted.study)
         out.print(f"{finish.message}\n", markup=False)
         out.print(
@@ -153,12 +153,6 @@ def _tell(accepted: Accepted, work: WorkDirectory, finish: Finish, as_json: bool
         )
         out.print(f"MLflow   {redact(ui_command(uri))}", soft_wrap=True, markup=False)
     return 0
-
-
-def _columns(front: FrontDocument, objectives: list[str]) -> list[str]:
-    """Objectives first, then sizes and latencies that the study measured beside them."""
-    more = [n for n in front.baseline.metrics if n not in objectives and base_metric(n) != "peakMemory"]
-    return [*objectives, *more]
 
 
 @contextmanager

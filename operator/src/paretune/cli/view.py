@@ -1,8 +1,10 @@
 """From a work directory to what tracking and the report read."""
 
+from paretune_contract.summary import summarize
+
 from ..local.workdir import StudyState, WorkDirectory
 from ..search.front import FrontDocument
-from ..tracking.view import StudyView
+from ..tracking.view import ArtifactFolder, StudyView
 from .errors import BadInput
 
 
@@ -22,7 +24,8 @@ def study_view(work: WorkDirectory, state: StudyState) -> StudyView:
         state=state.state,
         trials=work.read_trials(),
         front=FrontDocument.model_validate_json(work.front.read_text()),
-        model=intake.model,
-        folder=work.root,
+        model=summarize(intake).model,
+        source=intake.model,
+        artifacts=ArtifactFolder(work.root),
         notes=(*state.notices, *intake.notes),
     )
