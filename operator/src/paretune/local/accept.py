@@ -12,8 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 from paretune_contract.dataset import DataRequest, Scaling, Split
 from paretune_contract.failure import Reason
-from paretune_contract.measurement import DEVICE_METRICS, SIZE_METRICS
+from paretune_contract.measurement import CODER, DEVICE_METRICS, SIZE_METRICS
 from paretune_contract.stages import INTAKE, IntakeRequest, IntakeResult
+from paretune_contract.summary import summarize
 
 from ..api import OptimizationStudy, Runtime
 from ..api.manifest import Fault, ManifestError, immutable_difference, load
@@ -91,7 +92,7 @@ def accept(
             _same_content(earlier, intake, work)
         work.write_intake(request, intake)
     try:
-        available(spec, intake, runtimes(pools))
+        available(spec, summarize(intake), runtimes(pools))
     except SpaceError as error:
         raise Refused([str(error)]) from error
     if state is None:
@@ -99,7 +100,7 @@ def accept(
         state = StudyState(
             uid=str(uuid.uuid4()),
             seed=seed if seed is not None else secrets.randbits(32),
-            coder="zstd-22",
+            coder=CODER,
             sampler=f"{study.spec.search.sampler} optuna {version('optuna')}",
             versions=_versions(),
             accepted=datetime.now(UTC).isoformat(timespec="seconds"),

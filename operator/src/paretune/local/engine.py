@@ -19,19 +19,19 @@ from paretune_contract.stages import (
     EvaluateRequest,
     Result,
 )
+from paretune_contract.summary import summarize
 from pydantic import BaseModel
 
 from ..api import OptimizationTrial
-from ..api.meta import Metadata
-from ..api.trial import TrialSpec
 from ..plan import transitions
 from ..plan.actions import Action, Ask, Conclude, Copy, Finish, Run
 from ..plan.decide import decide
 from ..plan.observed import Capacity, Observed, Work
 from ..search import gates
+from ..search.asking import next_trial
 from ..search.front import FrontDocument, front_document
 from ..search.objectives import resolve
-from ..search.sampler import SpaceExhausted, suggest
+from ..search.sampler import SpaceExhausted
 from ..search.space import available
 from .accept import Accepted, quality_metrics, runtimes
 from .capacity import capacity, cores_here, free_memory
@@ -84,7 +84,7 @@ class Engine:
         self._cpus = cores_here()
         self.capacity, notices = _capacity(self._study.spec.budget.parallelism, self._state, self._cpus)
         self.notices = (*self._state.notices, *notices)
-        self.space = available(self._study.spec, self._intake, runtimes(self._state.pools))
+        self.space = available(self._study.spec, summarize(self._intake), runtimes(self._state.pools))
         self._trials = list(work.read_trials())
         self._running: dict[Work, Call] = {}
         self._phase = ""
@@ -163,30 +163,14 @@ class Engine:
 
     def _ask(self, number: int) -> None:
         try:
-            suggestion = suggest(
-                self.space,
-                self._objectives,
-                seed=self._state.seed,
-                sampler=self._study.spec.search.sampler,
-                number=number,
-                trials=self.trials,
+            trial = next_trial(
+                self._study, self.space, self._objectives, self._state.seed, self.trials, number
             )
         except SpaceExhausted:
             self._state = self._state.model_copy(update={"exhausted": True})
             self._save("Running")
             return
-        name = f"{self._study.metadata.name}-{number:04d}"
-        self._record(
-            OptimizationTrial(
-                metadata=Metadata(name=name),
-                spec=TrialSpec(
-                    study_name=self._study.metadata.name,
-                    number=number,
-                    settings=suggestion.settings,
-                    ask=suggestion.ask,
-                ),
-            )
-        )
+        self._record(trial)
 
     def _start(self, work: Work) -> None:
         trial = self._trials[work.number]

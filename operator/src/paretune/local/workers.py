@@ -13,16 +13,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from paretune_contract.failure import Reason
-from paretune_contract.serving import PARENT
+from paretune_contract.serving import PARENT, QUIET, died, result_of
 from paretune_contract.stages import (
     BENCHMARK,
     COMPRESS,
     EVALUATE,
     INTAKE,
-    BenchmarkResult,
-    CompressResult,
-    EvaluateResult,
-    IntakeResult,
     Result,
 )
 from pydantic import BaseModel
@@ -32,19 +28,6 @@ MODULES = {
     COMPRESS: "paretune_compress",
     EVALUATE: "paretune_compress",
     BENCHMARK: "paretune_benchmark",
-}
-RESULTS: dict[str, type[Result]] = {
-    INTAKE: IntakeResult,
-    COMPRESS: CompressResult,
-    EVALUATE: EvaluateResult,
-    BENCHMARK: BenchmarkResult,
-}
-_QUIET = {
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-    "TF_ENABLE_ONEDNN_OPTS": "0",
-    "GLOG_minloglevel": "3",
-    "PYTHONUNBUFFERED": "1",
-    "PYTHONFAULTHANDLER": "1",
 }
 
 
@@ -91,7 +74,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, **_QUIET, PARENT: str(os.getpid())},
+                env={**os.environ, **QUIET, PARENT: str(os.getpid())},
                 start_new_session=True,  # Ctrl-C in the terminal is the parent's to handle
             )
         assert self._process.stdout is not None
@@ -134,12 +117,11 @@ class Worker:
             line, self._buffer = self._buffer.split(b"\n", 1)
             plain = json.loads(line)["result"]
             stage, self.call = self.call.stage, None
-            kind = RESULTS[stage] if plain.get("reason") is None else Result
-            return kind.model_validate(plain)
+            return result_of(stage, plain)
         code = self._process.poll()
         if code is not None:
             self.call = None
-            return _death(code)
+            return died(code)
         if time.monotonic() > self._deadline:
             timeout = self.call.timeout
             self.kill()
@@ -165,16 +147,6 @@ class Worker:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-
-
-def _death(code: int) -> Result:
-    if code == -signal.SIGKILL:
-        return Result(
-            reason=Reason.OUT_OF_MEMORY,
-            message="The stage process was killed by the system, which does so when memory runs out",
-        )
-    name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return Result(reason=Reason.CRASHED, message=f"The stage process ended with {name}")
 
 
 class WorkerPool:

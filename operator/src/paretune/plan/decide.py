@@ -127,19 +127,25 @@ def _startable(seen: Observed, wanted: Iterable[Work]) -> Iterator[Run]:
     capacity = seen.capacity
     free = capacity.cores - sum(capacity.cores_of(w) for w in seen.running)
     benchmarks = sum(w.stage == BENCHMARK for w in seen.running)
+    places, starts = dict(capacity.places), capacity.starts
     for work in wanted:
-        if work in seen.running or capacity.cores_of(work) > free:
+        if work in seen.running or capacity.cores_of(work) > free or starts < 1:
             continue
         if work.stage == BENCHMARK:
-            if benchmarks >= capacity.benchmarks:
+            if benchmarks >= capacity.benchmarks or places.get(work.pool, 1) < 1:
                 continue
             benchmarks += 1
+            if work.pool in places:
+                places[work.pool] -= 1
+        starts -= 1
         free -= capacity.cores_of(work)
         yield Run(work)
 
 
 def _asks(seen: Observed, active: list[OptimizationTrial]) -> Iterator[Ask]:
     if active and active[0].number == 0:
+        return
+    if seen.capacity.starts < 1:
         return
     if len(active) < (seen.capacity.parallelism if seen.trials else 1):
         yield Ask(len(seen.trials))  # one at a time: the next ask knows the record of this one

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from paretune_contract.dataset import Split
-from paretune_contract.stages import IntakeResult
+from paretune_contract.summary import IntakeSummary
 
 from ..api.study import StudySpec
 from .observed import Capacity
@@ -30,9 +30,8 @@ class Estimate:
     study: float
 
 
-def estimate(spec: StudySpec, intake: IntakeResult, capacity: Capacity, searched_pools: int) -> Estimate:
+def estimate(spec: StudySpec, intake: IntakeSummary, capacity: Capacity, searched_pools: int) -> Estimate:
     """A study's time from the model's multiply-accumulates and the data's samples."""
-    assert intake.model is not None
     macs = intake.model.macs
     training = 0.0
     if intake.training is not None and Split.TRAIN in intake.data:

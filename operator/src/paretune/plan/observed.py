@@ -1,11 +1,13 @@
 """What the plan is made from: the study, its records, what runs now, and what is free."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..api import OptimizationTrial
 from ..api.study import StudySpec
 from ..search.objectives import ResolvedObjective
+
+UNLIMITED = 10**9
 
 
 @dataclass(frozen=True, order=True)
@@ -20,7 +22,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What stages may take at once.
+    """What stages may take at once. On one machine cores are scarce, in a cluster a pool's places are.
 
     Args:
         parallelism: trials that may be active at the same time.
@@ -28,6 +30,8 @@ class Capacity:
         compress_cores: cores of one compress or evaluate stage.
         pool_cores: cores of one benchmark, by pool.
         benchmarks: benchmarks at the same time, over all pools: one on a machine.
+        places: benchmarks that may still be started on a pool, by pool; absent: as many as there are.
+        starts: stages that may be started now: none, or a single one to see, while the store does not answer.
     """
 
     parallelism: int
@@ -35,6 +39,8 @@ class Capacity:
     compress_cores: int
     pool_cores: Mapping[str, int]
     benchmarks: int = 1
+    places: Mapping[str, int] = field(default_factory=dict)
+    starts: int = UNLIMITED
 
     def cores_of(self, work: Work) -> int:
         return self.pool_cores[work.pool] if work.pool else self.compress_cores

@@ -10,13 +10,15 @@ from paretune_contract.stages import (
     CompressResult,
     EvaluateResult,
     Result,
+    Step,
 )
+from pydantic import ValidationError
 
 from ..api import OptimizationTrial, State
-from ..api.trial import FinalMeasurement, PoolMeasurement, TrialArtifact
+from ..api.trial import FinalMeasurement, PoolMeasurement, TrialArtifact, TrialStatus
 from .observed import Work
 
-MESSAGE_LIMIT = 1000
+MESSAGE_LIMIT, STEP_LIMIT = 1000, 64
 _ATTEMPTS = {**dict.fromkeys(WORLD_REASONS, 3), Reason.OUT_OF_MEMORY: 1}
 """How often a stage is tried again. SIGKILL may be the system's or a person's: once more tells."""
 
@@ -39,7 +41,27 @@ def started(trial: OptimizationTrial, work: Work, now: str) -> OptimizationTrial
 def finished(
     trial: OptimizationTrial, work: Work, result: Result, reference: OptimizationTrial, now: str
 ) -> OptimizationTrial:
-    """A stage ended, well or not. `reference` is the trial that a benchmark was interleaved with."""
+    """A stage ended, well or not. `reference` is the trial that a benchmark was interleaved with.
+
+    What a stage says is not trusted to fit a record: one that the API server would refuse is a fault of the
+    stage.
+    """
+    try:
+        after = _finished(trial, work, result, reference, now)
+        TrialStatus.model_validate(after.status.model_dump())
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where, why = ".".join(map(str, fault["loc"])), fault["msg"]
+        told = Result(reason=Reason.CRASHED, message=f"The stage's result fits no record: {where}: {why}")
+        return _finished(trial, work, told, reference, now)
+    return after
+
+
+def _finished(
+    trial: OptimizationTrial, work: Work, result: Result, reference: OptimizationTrial, now: str
+) -> OptimizationTrial:
+    if result.reason is not None and trial.status.attempts < _ATTEMPTS.get(result.reason, 0):
+        return postponed(trial, result)
     if work.final:
         return _with_final(trial, work, result, reference)
     if result.reason is not None:
@@ -54,7 +76,7 @@ def finished(
             evaluation=result.evaluation,
             dtypes=result.inspection.dtypes if result.inspection else {},
             sparsity=result.inspection.sparsity if result.inspection else None,
-            steps=(*trial.status.steps, *result.steps),
+            steps=_steps(trial, result),
         )
     if isinstance(result, BenchmarkResult):
         metrics = steadied(result.metrics, work.pool, reference.status.metrics)
@@ -95,7 +117,7 @@ def measured(
         trial,
         metrics={**trial.status.metrics, **metrics},
         pools={**trial.status.pools, pool: measurement},
-        steps=(*trial.status.steps, *(result.steps if result else ())),
+        steps=_steps(trial, result),
     )
 
 
@@ -114,21 +136,35 @@ def concluded(
     return _with(trial, state=state, reason=reason, message=message[:MESSAGE_LIMIT], finished=now)
 
 
+def postponed(trial: OptimizationTrial, result: Result) -> OptimizationTrial:
+    """The stage is to be tried again; in a record that is final only the attempt counts."""
+    assert result.reason is not None
+    attempts = trial.status.attempts + 1
+    if trial.final:
+        return _with(trial, attempts=attempts)
+    return _with(
+        trial,
+        state=State.PENDING,
+        attempts=attempts,
+        reason=result.reason.value,
+        message=result.message[:MESSAGE_LIMIT],
+    )
+
+
+def waiting(trial: OptimizationTrial, reason: str, message: str) -> OptimizationTrial:
+    """A stage was started and does not run yet: it waits for a queue, a node, quota or an image."""
+    if trial.final:
+        return trial
+    return _with(trial, state=State.QUEUED, reason=reason, message=message[:MESSAGE_LIMIT])
+
+
 def _failed(trial: OptimizationTrial, work: Work, result: Result, now: str) -> OptimizationTrial:
     assert result.reason is not None
     attempts = trial.status.attempts
-    if attempts < _ATTEMPTS.get(result.reason, 0):
-        return _with(
-            trial,
-            state=State.PENDING,
-            attempts=attempts + 1,
-            reason=result.reason.value,
-            message=result.message[:MESSAGE_LIMIT],
-        )
     where = f" (on pool {work.pool})" if work.pool else ""
     blame = f" ({attempts + 1} attempts)" if attempts else ""
     return concluded(
-        _with(trial, steps=(*trial.status.steps, *result.steps)),
+        _with(trial, steps=_steps(trial, result)),
         State.FAILED,
         result.reason.value,
         f"{result.message}{where}{blame}",
@@ -162,6 +198,11 @@ def _with_final(
     elif isinstance(result, EvaluateResult):
         change["test"] = result.metrics
     return _with(trial, final=final.model_copy(update=change))
+
+
+def _steps(trial: OptimizationTrial, result: Result | None) -> tuple[Step, ...]:
+    """The record's steps and the result's, as many as a record takes."""
+    return (*trial.status.steps, *(result.steps if result else ()))[:STEP_LIMIT]
 
 
 def _with(trial: OptimizationTrial, **change: Any) -> OptimizationTrial:

@@ -1,0 +1,1 @@
+"""Kubernetes as the place where stages run: the only API calls."""
