@@ -18,6 +18,9 @@ endif
 UV := $(or $(uv_on_path),.tools/bin/uv)
 uv_stamp := $(if $(uv_on_path),,.tools/uv-$(UV_VERSION))
 synced := .venv/.synced
+kube_tools := .tools/.kube-tools
+# Without Go there is nothing to build a control plane with; the tests then say that they did not run.
+controlplane := $(if $(shell command -v go 2>/dev/null),controlplane)
 RUN := $(UV) run --no-sync --
 
 # Work is done on CPUs here; TensorFlow's greetings say nothing about it.
@@ -26,7 +29,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 export TF_ENABLE_ONEDNN_OPTS := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean test lint format bench clean
+.PHONY: help demo demo-clean test controlplane lint format bench clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -45,8 +48,11 @@ $(DEMO)/study.yaml: docs/examples/digits/study.yaml $(DEMO)/model.keras
 demo-clean: ## Forget the demo's model, trials and caches
 	rm -rf $(DEMO)
 
-test: $(synced) ## Run all tests; PYTEST_ARGS and PYTEST_WORKERS are passed on
+test: $(synced) $(kube_tools) $(controlplane) ## Run all tests; PYTEST_ARGS and PYTEST_WORKERS are passed on
 	$(RUN) pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+controlplane: ## Build the Kubernetes API server that tests/cluster talks to (minutes, once; needs Go)
+	@$(PYTHON) tests/controlplane/build.py
 
 lint: $(synced) ## Check style, formatting, types and the walls between packages
 	$(RUN) ruff check .
@@ -67,6 +73,11 @@ clean: demo-clean ## Remove everything that make has made, environment included
 # --locked: a lock that does not fit the pyproject files is an error, never silently rewritten.
 $(synced): uv.lock pyproject.toml operator/pyproject.toml $(wildcard jobs/*/pyproject.toml) | $(uv_stamp)
 	$(UV) sync --locked
+	@touch $@
+
+# Helm and kubectl, in .tools/bin.
+$(kube_tools): tests/support/kube_tools.py | $(synced)
+	$(RUN) python $< $(UV)
 	@touch $@
 
 .tools/uv-$(UV_VERSION):
