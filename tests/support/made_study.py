@@ -12,12 +12,13 @@ from paretune.api import Ask, Metadata, OptimizationStudy, OptimizationTrial, St
 from paretune.api.trial import FinalMeasurement, PoolMeasurement, TrialArtifact, TrialSpec, TrialStatus
 from paretune.search.front import front_document, members
 from paretune.search.objectives import feasible, resolve
-from paretune.tracking.view import StudyView
+from paretune.tracking.view import ArtifactFolder, StudyView
 from paretune_contract.dataset import Split
 from paretune_contract.measurement import Measurement, wilson
 from paretune_contract.model import LayerInfo, ModelInfo, SourceFormat, TensorInfo
 from paretune_contract.settings import Settings
-from paretune_contract.stages import Environment, Evaluation, Latency, Step
+from paretune_contract.stages import Environment, Evaluation, IntakeResult, Latency, Step
+from paretune_contract.summary import summarize
 
 SAMPLES = 2000
 BASE_BYTES, BASE_SECONDS, BASE_ACCURACY = 98_496, 0.00124, 0.9135
@@ -262,12 +263,19 @@ def made_view(
             records = [with_final(r) if r.number in missing else r for r in records]
     objectives = resolve(study.spec)
     return StudyView(
-        study=study, uid=uid, seed=7, state=state, trials=tuple(records), model=model(), folder=folder,
-        notes=notes, front=front_document(study, uid, 7, objectives, records),
+        study=study, uid=uid, seed=7, state=state, trials=tuple(records), notes=notes,
+        model=summarize(IntakeResult(model=model())).model, source=model(), artifacts=ArtifactFolder(folder),
+        front=front_document(study, uid, 7, objectives, records),
     )  # fmt: skip
+
+
+def folder_of(view: StudyView) -> Path:
+    """Where made_view put candidates and logs."""
+    assert isinstance(view.artifacts, ArtifactFolder)
+    return view.artifacts.root
 
 
 def grown(view: StudyView, trials: int, **changes: Any) -> StudyView:
     """The same study later."""
-    later = made_view(view.folder, trials, state=view.state, uid=view.uid, study=view.study)
+    later = made_view(folder_of(view), trials, state=view.state, uid=view.uid, study=view.study)
     return replace(later, **changes)

@@ -11,6 +11,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+_LEAN = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # seven more processes of 240 MB each otherwise
+
 
 def closed_port() -> int:
     """A port where nobody listens."""
@@ -47,7 +49,7 @@ def tracking_server(folder: Path, migrated: Path, *arguments: str, port: int | N
         sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{database}",
         "--artifacts-destination", str(folder / "served"), "--port", str(port), "--workers", "1", *arguments,
     ]  # fmt: skip
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", **_LEAN}
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
     address = f"http://127.0.0.1:{port}"

@@ -1,13 +1,7 @@
 """Against a real MLflow: one sqlite store for all tests, since its first migration takes seconds."""
 
 import os
-import shutil
-import socket
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,53 +9,23 @@ from typing import Any
 
 import pytest
 import yaml
-from paretune.tracking.connection import artifact_root, connected, default_uri
-from paretune.tracking.records import SHA256, STUDY_UID, TRIAL
+from paretune.tracking.connection import artifact_root, connected
+from paretune.tracking.records import STUDY_UID, TRIAL
 from paretune.tracking.sync import SyncReport, sync, watch
 from paretune.tracking.view import StudyView
 from paretune.tracking.wanted import Detail
-from support.made_study import ACCURACY, DOWNLOAD, grown, made_view, manifest
-
-
-@pytest.fixture(scope="session")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return default_uri(tmp_path_factory.mktemp("mlflow"))
-
-
-class Store:
-    """What a person would look up in MLflow."""
-
-    def __init__(self, client: Any, view: StudyView) -> None:
-        self.client, self.view = client, view
-        self.experiment = client.get_experiment_by_name(view.study.spec.tracking.experiment or view.name)
-
-    def runs(self) -> list[Any]:
-        where = f"tags.`{STUDY_UID}` = '{self.view.uid}'"
-        return list(self.client.search_runs([self.experiment.experiment_id], where, max_results=500))
-
-    def study(self) -> Any:
-        (run,) = [run for run in self.runs() if TRIAL not in run.data.tags]
-        return run
-
-    def trials(self) -> dict[int, Any]:
-        found = [run for run in self.runs() if TRIAL in run.data.tags]
-        by_number = {int(run.data.tags[TRIAL]): run for run in found}
-        assert len(by_number) == len(found), "a trial has two runs"
-        return by_number
-
-    def models(self) -> dict[str, Any]:
-        where = f"tags.`{STUDY_UID}` = '{self.view.uid}'"
-        found = self.client.search_logged_models([self.experiment.experiment_id], where)
-        assert len({m.tags[SHA256] for m in found}) == len(found), "a file has two models"
-        return {m.tags[SHA256]: m for m in found}
-
-    def versions(self) -> list[Any]:
-        name = self.view.study.spec.tracking.registered_model or self.view.name
-        return list(self.client.search_model_versions(f"name = '{name}'"))
+from support.made_study import ACCURACY, DOWNLOAD, folder_of, grown, made_view, manifest
+from support.mlflow_server import closed_port as free_port
+from support.mlflow_server import hanging_server
+from support.mlflow_store import Store
 
 
 def ledger(view: StudyView) -> Path:
-    return view.folder / "tracking.json"
+    return folder_of(view) / "tracking.json"
+
+
+def candidate(view: StudyView, sha: str) -> Path:
+    return folder_of(view) / "candidates" / f"{sha}.tflite"
 
 
 def logged(view: StudyView, uri: str, **how: Any) -> SyncReport:
@@ -194,7 +158,7 @@ def test_each_model_of_the_front_is_registered_with_its_file_and_signature(
     written = yaml.safe_load((folder / "MLmodel").read_text())
     flavor = written["flavors"]["tflite"]
     entry = front[flavor["sha256"]]
-    assert (folder / flavor["data"]).read_bytes() == view.candidate(entry.artifact.sha256).read_bytes()
+    assert (folder / flavor["data"]).read_bytes() == candidate(view, entry.artifact.sha256).read_bytes()
     assert str(entry.trial) == knee.tags["paretune.trial"]
     signature = mlflow.models.get_model_info("models:/digits-edge@knee").signature
     assert signature.inputs.inputs[0].name == "image"
@@ -256,7 +220,7 @@ def test_a_continued_study_retires_the_models_it_has_beaten(tmp_path: Path, uri:
 def test_a_damaged_candidate_holds_nothing_else_up(tmp_path: Path, uri: str, client: Any) -> None:
     view = made_view(tmp_path, 9, study=manifest("damaged"), uid="damaged")
     entry = view.front.front[0]
-    view.candidate(entry.artifact.sha256).write_bytes(b"not what the record says")
+    candidate(view, entry.artifact.sha256).write_bytes(b"not what the record says")
     report = sync(view, ledger(view), uri, detail=Detail.RECORDS)
     assert report.left >= 1
     assert "was changed" in report.error
@@ -267,9 +231,7 @@ def test_a_damaged_candidate_holds_nothing_else_up(tmp_path: Path, uri: str, cli
 
 @pytest.fixture
 def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 def test_a_dead_server_is_reported_with_what_is_left_and_no_password(
@@ -288,10 +250,8 @@ def test_a_dead_server_is_reported_with_what_is_left_and_no_password(
 
 def test_a_server_that_accepts_and_never_answers_is_given_up(tmp_path: Path) -> None:
     view = made_view(tmp_path, 2, study=manifest("silent"), uid="silent")
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        report = sync(view, ledger(view), f"http://127.0.0.1:{silent.getsockname()[1]}")
+    with hanging_server() as address:
+        report = sync(view, ledger(view), address)
     assert "does not answer" in report.error
     assert report.left > 2
 
@@ -342,41 +302,9 @@ def test_a_fault_while_loading_does_not_end_the_watcher(tmp_path: Path, uri: str
     assert len(calls) >= 2
 
 
-@pytest.fixture
-def server(tmp_path: Path, uri: str, closed_port: int) -> Iterator[str]:
-    """A real tracking server that serves artifacts by proxy, on a copy of the migrated database."""
-    with connected(uri) as client:
-        client.search_experiments(max_results=1)
-    database = tmp_path / "server.db"
-    shutil.copyfile(uri.removeprefix("sqlite:///"), database)
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{database}",
-        "--artifacts-destination", str(tmp_path / "served"), "--port", str(closed_port), "--workers", "1",
-    ]  # fmt: skip
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (tmp_path / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-    address = f"http://127.0.0.1:{closed_port}"
-    try:
-        deadline = time.monotonic() + 300  # a server that starts on a busy machine takes its time
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=10).close()  # noqa: S310
-                break
-            except OSError:
-                assert process.poll() is None, (tmp_path / "server.log").read_text()
-                assert time.monotonic() < deadline, "the tracking server did not start"
-                time.sleep(0.25)
-        yield address
-    finally:
-        os.killpg(process.pid, 9)
-        process.wait()
-
-
 def test_a_tracking_server_gets_the_same_as_the_embedded_store(
-    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: str, patient: None
 ) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # a busy machine is no dead server
     view = made_view(tmp_path / "study", 6, study=manifest("remote"), uid="remote")
     logged(view, server)
     assert logged(view, server).written == 0

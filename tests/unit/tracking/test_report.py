@@ -11,6 +11,7 @@ from paretune.tracking.markup import raw, tag
 from paretune.tracking.picture import front_png
 from paretune.tracking.report import report_html
 from paretune.tracking.table import front_table
+from paretune.tracking.view import view_of_records
 from support.made_study import ACCURACY, DOWNLOAD, made_view, manifest
 
 ATTACK = "<script>alert('x')</script>"
@@ -74,16 +75,17 @@ def test_plotly_is_inside_once(tmp_path: Path) -> None:
 
 def test_names_and_messages_of_strangers_run_no_script(tmp_path: Path) -> None:
     view = made_view(tmp_path, 9)
+    assert view.source is not None
     scripts = seen(report_html(view)).scripts
     bad = view.trials[7].model_copy(
         update={"status": view.trials[7].status.model_copy(update={"message": ATTACK, "reason": ATTACK})}
     )
-    layers = tuple(layer.model_copy(update={"name": ATTACK}) for layer in view.model.layers)
+    layers = tuple(layer.model_copy(update={"name": ATTACK}) for layer in view.source.layers)
     metadata = view.study.metadata.model_copy(update={"name": ATTACK})
     hostile = replace(
         view,
         study=view.study.model_copy(update={"metadata": metadata}),
-        model=view.model.model_copy(update={"layers": layers, "uri": f"file:///{ATTACK}"}),
+        source=view.source.model_copy(update={"layers": layers, "uri": f"file:///{ATTACK}"}),
         trials=(*view.trials[:7], bad, *view.trials[8:]),
         notes=(ATTACK,),
     )
@@ -149,3 +151,26 @@ def test_the_table_has_the_baseline_first_and_a_row_for_each_model(tmp_path: Pat
     assert numbers[0] == 0
     column = table["columns"].index("downloadSize ratio")
     assert table["data"][0][column] == 1.0
+
+
+def test_records_alone_give_the_report_but_for_the_layers(tmp_path: Path) -> None:
+    made = made_view(tmp_path, 12)
+    view = view_of_records(
+        made.study, made.trials[::-1], uid=made.uid, seed=made.seed, state=made.state, model=made.model
+    )
+    assert view is not None
+    assert view.front == made.front
+    page = seen(report_html(view))
+    assert page.loads == []
+    for text in ("knee", "Hypervolume", "4 layers with weights", "models.example/digits.keras"):
+        assert text in page.text, text
+    for text in ("block1/pointwise", "beside front.json", "paretune explain", "hunter2"):
+        assert text not in page.text, text
+    assert front_png(view) == front_png(made)
+
+
+def test_before_the_baseline_there_is_nothing_to_report(tmp_path: Path) -> None:
+    made = made_view(tmp_path, 3)
+    known = {"uid": "u", "seed": 1, "state": "Running", "model": made.model}
+    assert view_of_records(made.study, (), **known) is None
+    assert view_of_records(made.study, made.trials[1:], **known) is None

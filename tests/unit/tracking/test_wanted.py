@@ -5,7 +5,7 @@ from paretune.tracking.description import RUN_ID, study_note
 from paretune.tracking.headline import headline
 from paretune.tracking.ledger import Logged, LoggedModel, LoggedRun
 from paretune.tracking.records import TAG_LIMIT, digest_of
-from paretune.tracking.wanted import Detail, Wanted, missing, wanted
+from paretune.tracking.wanted import Detail, Parts, Wanted, missing, wanted
 from support.made_study import made_view
 
 
@@ -110,3 +110,33 @@ def test_each_outcome_has_a_headline(tmp_path: Path) -> None:
     assert "download size" in headline(view)
     assert headline(replace(view, front=none)) == "Nothing feasible was found"
     assert headline(replace(view, front=none, state="Running")) == "Nothing feasible found yet"
+
+
+def test_the_operators_half_has_everything_but_models(tmp_path: Path) -> None:
+    view = made_view(tmp_path, 12)
+    want = wanted(replace(view, artifacts=None, source=None), parts=Parts.RUNS)
+    tasks = kinds(want, Logged())
+    assert {"open", "trial", "hypervolume", "file", "study"} == set(tasks)
+    assert want.trials == wanted(view).trials
+    assert want.study == wanted(view).study
+
+
+def test_the_publishing_half_needs_the_records_of_the_front_alone(tmp_path: Path) -> None:
+    view = made_view(tmp_path, 12)
+    front = {0, *(e.trial for e in view.front.front)}
+    few = replace(view, trials=tuple(t for t in view.trials if t.number in front))
+    want = wanted(few, parts=Parts.MODELS)
+    assert want.models == wanted(view).models
+    assert want.aliases == wanted(view).aliases
+    tasks = kinds(want, Logged())
+    assert {"open", "trial", "model", "aliases"} == set(tasks)
+    assert tasks.count("trial") == len(view.front.front)
+
+
+def test_the_publishing_half_leaves_runs_alone_that_are_there(tmp_path: Path) -> None:
+    view = made_view(tmp_path, 12)
+    want = wanted(view, parts=Parts.MODELS)
+    runs = {n: LoggedRun(run_id=str(n), digest="of the operator") for n in range(12)}
+    there = Logged(study=LoggedRun(run_id="s"), trials=runs)
+    assert {"model", "aliases"} == set(kinds(want, there))
+    assert kinds(wanted(replace(view, state="Running"), parts=Parts.MODELS), there) == []

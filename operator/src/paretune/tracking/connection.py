@@ -25,10 +25,13 @@ _DEFAULTS = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 _HASTY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
 _LOGGERS = ("mlflow", "alembic", "urllib3", "sqlalchemy")
+_SILENCE = ("Connection refused", "timed out", "timeout", "Max retries", "Name or service")
+_ITS_OWN = frozenset({"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"})
 _process = threading.RLock()
 
 
@@ -106,6 +109,20 @@ def _knock(client: "MlflowClient", uri: str, user: Mapping[str, str | None]) -> 
         os.environ.update(usual)
 
 
+def unanswered(error: BaseException) -> bool:
+    """The store did not answer, or failed without a reason that lies in what it was asked."""
+    from requests.exceptions import RequestException  # MLflow's own client
+
+    if isinstance(error, RequestException | OSError) or _silent(str(error)):
+        return True
+    status = getattr(error, "get_http_status_code", int)()
+    return status == 429 or (status >= 500 and getattr(error, "error_code", "") in _ITS_OWN)
+
+
+def _silent(text: str) -> bool:
+    return any(sign in text for sign in _SILENCE)
+
+
 def explain(error: BaseException, uri: str) -> str:
     """What went wrong with a store in one sentence, without secrets, and the cure where it is known."""
     text = redact_text(" ".join(str(error).split()))
@@ -118,9 +135,6 @@ def explain(error: BaseException, uri: str) -> str:
         return (
             f"MLflow at {place} refuses this host name (403); start the server with --allowed-hosts naming it"
         )
-    if any(
-        sign in text
-        for sign in ("Connection refused", "timed out", "timeout", "Max retries", "Name or service")
-    ):
+    if _silent(text):
         return f"MLflow at {place} does not answer"
     return f"MLflow at {place}: {type(error).__name__}: {text[:300]}"

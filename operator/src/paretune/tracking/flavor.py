@@ -1,19 +1,18 @@
 """A candidate as an MLflow model: the .tflite beside an MLmodel file with a flavor `tflite`."""
 
+import json
 import shutil
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import yaml
 from paretune_contract.model import ModelInfo, TensorInfo
 from paretune_store.files import sha256_file
 
 from ..api import OptimizationTrial
 from .tflite_io import Port, read_ports
 from .view import StudyView
-
-if TYPE_CHECKING:
-    from mlflow.models import ModelSignature
 
 FLAVOR = "tflite"
 DATA = "model.tflite"
@@ -35,7 +34,9 @@ def write_model(view: StudyView, trial: OptimizationTrial, model_id: str, run_id
     artifact = trial.status.artifact
     if artifact is None:
         raise DamagedCandidateError(f"trial {trial.number} has no artifact")
-    source = view.candidate(artifact.sha256)
+    if view.artifacts is None:
+        raise DamagedCandidateError(f"the file of trial {trial.number} is out of reach from here")
+    source = view.artifacts.candidate(artifact.sha256)
     if not source.is_file():
         raise DamagedCandidateError(f"{source} is missing; trial {trial.number} cannot be uploaded")
     if (found := sha256_file(source)) != artifact.sha256:
@@ -47,7 +48,6 @@ def write_model(view: StudyView, trial: OptimizationTrial, model_id: str, run_id
         run_id=run_id,
         model_id=model_id,
         model_size_bytes=source.stat().st_size,
-        signature=signature(inputs, outputs, view.model),
         flavors={FLAVOR: flavor(trial, inputs, outputs)},
         metadata={
             "study": view.name,
@@ -57,7 +57,13 @@ def write_model(view: StudyView, trial: OptimizationTrial, model_id: str, run_id
             "sourceModelSha256": view.model.source_sha256,
         },
     )
-    model.save(str(folder / "MLmodel"))
+    document = {
+        **model.to_dict(),
+        "signature": signature(inputs, outputs, view.source),
+        "is_signature_from_type_hint": False,
+        "type_hint_from_example": False,
+    }
+    (folder / "MLmodel").write_text(yaml.safe_dump(document, default_flow_style=False))
 
 
 def flavor(trial: OptimizationTrial, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> dict[str, Any]:
@@ -79,24 +85,26 @@ def flavor(trial: OptimizationTrial, inputs: tuple[Port, ...], outputs: tuple[Po
     }
 
 
-def signature(inputs: tuple[Port, ...], outputs: tuple[Port, ...], model: ModelInfo) -> "ModelSignature":
-    """The file's inputs and outputs as an MLflow signature.
+def signature(
+    inputs: tuple[Port, ...], outputs: tuple[Port, ...], model: ModelInfo | None
+) -> dict[str, str | None]:
+    """The file's inputs and outputs as `mlflow.models.ModelSignature.to_dict` has them.
 
-    A file names its tensors as its converter liked; where there are as many as in the source model, they
-    take the names that the user knows.
+    A file names its tensors as its converter liked; where the source model is known and has as many, they
+    take the names that the user knows. MLflow's own class needs pandas, which is not in the operator's image.
     """
-    from mlflow.models import ModelSignature
+    known = (model.inputs, model.outputs) if model else ((), ())
+    return {"inputs": _schema(inputs, known[0]), "outputs": _schema(outputs, known[1]), "params": None}
 
-    return ModelSignature(inputs=_schema(inputs, model.inputs), outputs=_schema(outputs, model.outputs))
 
-
-def _schema(ports: tuple[Port, ...], known: tuple[TensorInfo, ...]) -> Any:
-    import numpy as np
-    from mlflow.types import Schema, TensorSpec
-
+def _schema(ports: tuple[Port, ...], known: tuple[TensorInfo, ...]) -> str:
     names = [t.name for t in known] if len(known) == len(ports) else [p.name for p in ports]
-    specs = zip(ports, names, strict=True)
-    return Schema([TensorSpec(np.dtype(port.dtype), port.shape, name) for port, name in specs])
+    return json.dumps(
+        [
+            {"name": name, "type": "tensor", "tensor-spec": {"dtype": port.dtype, "shape": list(port.shape)}}
+            for port, name in zip(ports, names, strict=True)
+        ]
+    )
 
 
 def _port(port: Port) -> dict[str, Any]:

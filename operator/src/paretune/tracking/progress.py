@@ -1,9 +1,12 @@
 """How the search progressed: the hypervolume after each trial."""
 
 from functools import lru_cache
+from typing import Any
 
+from ..api import OptimizationTrial
 from ..search.objectives import resolve
 from ..search.pareto import curve
+from ..search.records import searched
 from .view import StudyView
 
 Curve = tuple[tuple[int, float], ...]
@@ -15,20 +18,16 @@ def hypervolume_curve(view: StudyView) -> Curve:
     What the search saw of a final trial never changes, so the curve only grows, and what has been logged of
     it stays right.
     """
-    numbers: list[int] = []
-    for trial in view.trials:
-        if not trial.final:
-            break
-        numbers.append(trial.number)
-    return _computed(_Key(view, tuple(numbers)))
+    count = next((i for i, trial in enumerate(view.trials) if not trial.final), len(view.trials))
+    return _computed(_Key(view, count))
 
 
 class _Key:
-    """A view that equals another of the same study with the same final trials: exact volumes take a while."""
+    """A view that equals another whose final trials say the same: exact volumes take a while."""
 
-    def __init__(self, view: StudyView, numbers: tuple[int, ...]) -> None:
-        self.view, self.numbers = view, numbers
-        self._content = (view.uid, str(view.study.spec.objectives), str(view.folder), numbers)
+    def __init__(self, view: StudyView, count: int) -> None:
+        self.view, self.count = view, count
+        self._content = (view.uid, str(view.study.spec.objectives), *map(_seen, view.trials[:count]))
 
     def __hash__(self) -> int:
         return hash(self._content)
@@ -37,7 +36,12 @@ class _Key:
         return isinstance(other, _Key) and self._content == other._content
 
 
+def _seen(trial: OptimizationTrial) -> tuple[Any, ...]:
+    metrics = tuple((name, found.value) for name, found in searched(trial).items())
+    return trial.number, trial.status.state, trial.spec.ask.origin, metrics
+
+
 @lru_cache(maxsize=4)
 def _computed(key: _Key) -> Curve:
-    trials = key.view.trials[: len(key.numbers)]
+    trials = key.view.trials[: key.count]
     return tuple(curve(resolve(key.view.study.spec), trials))

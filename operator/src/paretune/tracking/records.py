@@ -19,8 +19,11 @@ PARAM_LIMIT, TAG_LIMIT, NAME_LIMIT = 6000, 8000, 250
 
 STUDY, STUDY_UID, TRIAL, SHA256 = "paretune.study", "paretune.study.uid", "paretune.trial", "paretune.sha256"
 DIGEST, FILES, ALIASES, FRONT = "paretune.digest", "paretune.files", "paretune.aliases", "paretune.front"
+STUDY_DELETED = "paretune.study.deleted"
 NOTE, RUN_NAME, PARENT = "mlflow.note.content", "mlflow.runName", "mlflow.parentRunId"
 
+STUDY_KEY = "study"
+"""Key of the parent run's record."""
 SEARCHED, REMEASURED = 0, 1
 """Steps of a trial's metrics: what the search saw, and the fresh rounds after it. MLflow shows the latest."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from paretune_contract.measurement import Metrics
+from paretune_contract.model import ModelInfo, TensorInfo
 from paretune_contract.quantity import show_bytes
 
 from ..api import OptimizationTrial, State
@@ -29,7 +30,10 @@ from .wording import change, label, show, show_interval, shown_beside, versus
 
 
 def report_html(view: StudyView) -> str:
-    """The report as one HTML document; it loads nothing from anywhere."""
+    """The report as one HTML document; it loads nothing from anywhere, and needs nothing but the view.
+
+    A view with `source` gets the table of the model's layers as well.
+    """
     objectives = resolve(view.study.spec)
     head = tag(
         "head",
@@ -76,7 +80,7 @@ def _header(view: StudyView, objectives: tuple[ResolvedObjective, ...]) -> Marku
 
 
 def _under_headline(view: StudyView) -> str:
-    model = f"{redact(view.model.uri)}: {view.model.parameters:,} parameters, {view.model.macs:,} MACs"
+    model = f"{redact(view.model_uri)}: {view.model.parameters:,} parameters, {view.model.macs:,} MACs"
     knee = aliases(view.front).get("knee")
     if knee is None:
         return model
@@ -196,7 +200,9 @@ def _front_section(view: StudyView, objectives: tuple[ResolvedObjective, ...]) -
                 class_="knee" if "knee" in named else None,
             )
         )
-    note = "Small print: 95% interval, and the value against the baseline. Files are beside front.json."
+    note = "Small print: 95% interval, and the value against the baseline."
+    if view.artifacts:
+        note += " Files are beside front.json."
     return tag(
         "section",
         tag("h2", "The front"),
@@ -422,12 +428,12 @@ def _failures_section(view: StudyView) -> Markup | None:
         for t in failed
     ]
     heads = tag("tr", _th("Trial", number=True), _th("Settings"), _th("Reason"), _th("Message"))
-    note = "paretune explain TRIAL shows the log's tail."
+    note = tag("p", "paretune explain TRIAL shows the log's tail.", class_="note soft")
     return tag(
         "section",
         tag("h2", f"Failures ({len(failed)})"),
         _scrolling(tag("table", tag("thead", heads), tag("tbody", *rows))),
-        tag("p", note, class_="note soft"),
+        *([note] if view.artifacts else []),
     )
 
 
@@ -451,15 +457,27 @@ def _without_secrets(value: Any) -> Any:
 
 
 def _model_section(view: StudyView) -> Markup:
-    model = view.model
+    model, source = view.model, view.source
     facts = {
-        "source": redact(model.uri),
+        "source": redact(view.model_uri),
         "format": model.format.value,
         "sha256": model.source_sha256,
         "float .tflite": show_bytes(model.bytes),
-        "inputs": "; ".join(f"{t.name} {json.dumps(list(t.shape))} {t.dtype}" for t in model.inputs),
-        "outputs": "; ".join(f"{t.name} {json.dumps(list(t.shape))} {t.dtype}" for t in model.outputs),
     }
+    if source is None:
+        facts |= {"parameters": f"{model.parameters:,}", "multiply-accumulates": f"{model.macs:,}"}
+    else:
+        facts |= {"inputs": _ports(source.inputs), "outputs": _ports(source.outputs)}
+    summary = tag("summary", f"The source model: {model.layers} layers with weights")
+    layers = _layers(source) if source else ()
+    return tag("section", tag("details", summary, _definitions(facts), *layers))
+
+
+def _ports(ports: tuple[TensorInfo, ...]) -> str:
+    return "; ".join(f"{t.name} {json.dumps(list(t.shape))} {t.dtype}" for t in ports)
+
+
+def _layers(model: ModelInfo) -> Iterator[Markup]:
     heads = ["Layer", "Operator", "Weights", "Shape", "Multiply-accumulates", "Can be"]
     numeric = {"Weights", "Multiply-accumulates"}
     rows = [
@@ -493,10 +511,8 @@ def _model_section(view: StudyView) -> Markup:
         tag("tbody", *rows),
         class_="sortable",
     )
-    summary = tag("summary", f"The source model: {len(model.layers)} layers with weights")
-    return tag(
-        "section", tag("details", summary, _definitions(facts), tag("h3", "Layers"), _scrolling(table))
-    )
+    yield tag("h3", "Layers")
+    yield _scrolling(table)
 
 
 def _footer(view: StudyView) -> Markup:

@@ -9,13 +9,13 @@ from typing import Protocol
 
 from paretune_store.locks import FileLock
 
-from .connection import connected, explain
+from .connection import connected, explain, unanswered
 from .flavor import DamagedCandidateError
 from .ledger import Logged, read_ledger, write_ledger
 from .redact import redact
 from .tflite_io import NotTfLiteError
 from .view import StudyView
-from .wanted import Detail, missing, wanted
+from .wanted import Detail, Parts, missing, wanted
 from .writer import StoreRefusesError, Writer, observe
 
 
@@ -26,12 +26,14 @@ class SyncReport:
     Args:
         written: runs, files, models and the like that were written.
         left: those that were not.
-        error: why, in one sentence without secrets; empty when nothing is left.
+        error: why, in one sentence without secrets; empty when nothing is left, or only for want of time.
+        unavailable: the store did not answer, or had a fault of its own: worth another attempt.
     """
 
     written: int
     left: int
     error: str = ""
+    unavailable: bool = False
 
 
 class Stop(Protocol):
@@ -42,7 +44,14 @@ class Stop(Protocol):
 
 
 def sync(
-    view: StudyView, ledger: Path, uri: str, *, verify: bool = True, detail: Detail = Detail.EVERYTHING
+    view: StudyView,
+    ledger: Path,
+    uri: str,
+    *,
+    verify: bool = True,
+    detail: Detail = Detail.EVERYTHING,
+    parts: Parts = Parts.ALL,
+    seconds: float = math.inf,
 ) -> SyncReport:
     """Write what a store lacks. Never raises for a store that is down, slow or refuses.
 
@@ -53,8 +62,10 @@ def sync(
         verify: ask the store what it has; without it the ledger is believed, and when that says that
             nothing is missing the store is not contacted at all.
         detail: how much is drawn.
+        parts: what is written; another process may write the rest.
+        seconds: nothing new is begun after this time, counted from the store's first answer.
     """
-    want = wanted(view, detail)
+    want = wanted(view, detail, parts)
     place = f"{redact(uri)} {experiment_name(view)}"
     logged = read_ledger(ledger).stores.get(place, Logged())
     if logged.uid != view.uid:
@@ -65,11 +76,11 @@ def sync(
     lock = FileLock(ledger.with_name(f".{ledger.name}.lock"))
     if not lock.acquire(blocking=False):
         return SyncReport(0, left, f"another process is writing to MLflow at {redact(uri)}")
-    written, errors = 0, []
+    written, errors, unavailable = 0, [], False
     try:
         with connected(uri) as client:
             if verify:
-                logged = observe(client, view, experiment_name(view), registered_name(view))
+                logged = observe(client, view, experiment_name(view), registered_name(view), parts)
             tasks = missing(want, logged)
             left = len(tasks)
             writer = Writer(
@@ -81,12 +92,16 @@ def sync(
                 experiment=experiment_name(view),
                 registered=registered_name(view),
             )
+            until = time.monotonic() + seconds
             for task in tasks:
+                if time.monotonic() >= until:
+                    break
                 try:
                     writer.write(task)
                 except Exception as error:
                     errors.append(f"{task}: {explain(error, uri)}")
                     if not _only_this(error):
+                        unavailable = unanswered(error)
                         break
                 else:
                     written, left = written + 1, left - 1
@@ -94,9 +109,11 @@ def sync(
                     write_ledger(ledger, place, writer.logged)
     except Exception as error:  # MLflow raises errors of any library below it; none may reach the study
         errors.append(explain(error, uri))
+        unavailable = unanswered(error)
     finally:
         lock.release()
-    return SyncReport(written, left, errors[0] if errors else "")
+    # What ended it says more than what was passed over before.
+    return SyncReport(written, left, errors[-1 if unavailable else 0] if errors else "", unavailable)
 
 
 def _only_this(error: Exception) -> bool:

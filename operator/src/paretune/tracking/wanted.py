@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Flag, IntEnum
 
 from ..api import OptimizationTrial
 from ..search.front import aliases
@@ -16,6 +16,7 @@ from .records import (
     NOTE,
     SHA256,
     STUDY,
+    STUDY_KEY,
     STUDY_UID,
     TRIAL,
     Point,
@@ -49,6 +50,18 @@ class Detail(IntEnum):
     EVERYTHING = 2
 
 
+class Parts(Flag):
+    """Who writes what; the halves may be written by different processes, in any order.
+
+    RUNS: the runs of study and trials, the curve, and the pictures and pages of the front. MODELS: the models
+    of the front, their registered versions and aliases, and of the runs as much as they hang on.
+    """
+
+    RUNS = 1
+    MODELS = 2
+    ALL = 3
+
+
 @dataclass(frozen=True)
 class ModelRecord:
     """A model of the front as it should be registered."""
@@ -72,6 +85,7 @@ class Wanted:
     Args:
         aliases: alias to sha256; None while the study runs, when aliases stay where they are.
         models: by sha256; None while the study runs, since the front is measured afresh at its end.
+        parts: what of all this is to be written. Without RUNS a run that is there stays as it is.
     """
 
     study: RunRecord
@@ -80,6 +94,7 @@ class Wanted:
     files: Mapping[str, str]
     models: Mapping[str, ModelRecord] | None
     aliases: Mapping[str, str] | None
+    parts: Parts = Parts.ALL
 
 
 @dataclass(frozen=True, order=True)
@@ -90,12 +105,13 @@ class Task:
     key: str = ""
 
 
-def wanted(view: StudyView, detail: Detail = Detail.EVERYTHING) -> Wanted:
+def wanted(view: StudyView, detail: Detail = Detail.EVERYTHING, parts: Parts = Parts.ALL) -> Wanted:
     """What a store should say about a study."""
+    runs, models = Parts.RUNS in parts, Parts.MODELS in parts and view.ended
     front = {entry.trial for entry in view.front.front}
     start, end = study_times(view)
     study = RunRecord(
-        key="study",
+        key=STUDY_KEY,
         name=view.name,
         status=study_status(view),
         start=start,
@@ -103,26 +119,35 @@ def wanted(view: StudyView, detail: Detail = Detail.EVERYTHING) -> Wanted:
         params=study_params(view),
         tags={**study_tags(view), NOTE: study_note(view)},
     )
-    models = _models(view) if view.ended else None
     return Wanted(
         study=study,
-        trials={t.number: trial_run(view, t, t.number in front) for t in view.finals()},
-        hypervolume=_curve(view),
-        files=_files(view, detail),
-        models=models,
-        aliases=_aliases(view) if view.ended else None,
+        trials={
+            trial.number: trial_run(view, trial, trial.number in front)
+            for trial in view.finals()
+            if runs or trial.number in front
+        },
+        hypervolume=_curve(view) if runs else (),
+        files=_files(view, detail) if runs else {},
+        models=_models(view) if models else None,
+        aliases=_aliases(view) if models else None,
+        parts=parts,
     )
 
 
 def missing(want: Wanted, logged: Logged) -> tuple[Task, ...]:
     """What is still to be written, in order: the study's run first, its end last."""
     tasks: list[Task] = []
+    runs = Parts.RUNS in want.parts
     if logged.study is None:
         tasks.append(Task("open"))
     tasks += [
         Task("trial", str(number))
         for number, record in want.trials.items()
-        if logged.trials.get(number, LoggedRun(run_id="")).digest != record.digest()
+        if (
+            logged.trials.get(number, LoggedRun(run_id="")).digest != record.digest()
+            if runs
+            else number not in logged.trials
+        )
     ]
     if len(want.hypervolume) > logged.hypervolume:
         tasks.append(Task("hypervolume"))
@@ -141,7 +166,7 @@ def missing(want: Wanted, logged: Logged) -> tuple[Task, ...]:
         ]
     if want.aliases and logged.aliases != digest_of(dict(want.aliases)):
         tasks.append(Task("aliases"))
-    if logged.study is None or logged.study.digest != want.study.digest():
+    if runs and (logged.study is None or logged.study.digest != want.study.digest()):
         tasks.append(Task("study"))
     return tuple(tasks)
 

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from .records import (
     REMEASURED,
     RUN_NAME,
     SHA256,
+    STUDY_KEY,
     STUDY_UID,
     TRIAL,
     Point,
@@ -42,6 +43,7 @@ from .wanted import (
     REPORT_HTML,
     RETIRED,
     ModelRecord,
+    Parts,
     Task,
     Wanted,
 )
@@ -54,6 +56,7 @@ _PARAMS_PER_CALL, _METRICS_PER_CALL, _TAGS_PER_CALL = 100, 1000, 100
 _PAGE = 500
 _LOG_LINES = 200
 _KIND, _TRAINING = "mlflow.experimentKind", "custom_model_development"  # opens the UI on runs, not chats
+_ORIGIN = {"mlflow.source.name": "paretune", "mlflow.source.type": "LOCAL"}
 _SMALL_DPI = 88  # 880 pixels: MLflow shows pictures in descriptions as large as they are
 
 
@@ -61,8 +64,14 @@ class StoreRefusesError(Exception):
     """The store answers, but cannot take this study; the message names the cure."""
 
 
-def observe(client: "MlflowClient", view: StudyView, experiment: str, registered: str) -> Logged:
-    """What a store has of a study, by its tags."""
+def observe(
+    client: "MlflowClient", view: StudyView, experiment: str, registered: str, parts: Parts = Parts.ALL
+) -> Logged:
+    """What a store has of a study, by its tags.
+
+    Where two writers made the same run at the same moment, all of them settle on one: the one that is fully
+    written, else the one with the smallest id.
+    """
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return Logged(uid=view.uid)
@@ -71,35 +80,45 @@ def observe(client: "MlflowClient", view: StudyView, experiment: str, registered
             f"experiment {experiment!r} was deleted there; restore it, or name another in "
             "spec.tracking.experiment"
         )
-    ours = f"tags.`{STUDY_UID}` = '{_quoted(view.uid)}'"
+    ours = f"tags.`{STUDY_UID}` = '{quoted(view.uid)}'"
     experiments = [found.experiment_id]
     study: Run | None = None
     trials: dict[int, LoggedRun] = {}
-    for run in _pages(
-        lambda token: client.search_runs(experiments, ours, max_results=_PAGE, page_token=token)
-    ):
+    for run in sorted(_runs(client, experiments, ours), key=_preference):
         tags = run.data.tags
-        if TRIAL not in tags:
-            study = run
-        elif int(tags[TRIAL]) not in trials or tags.get(DIGEST):
-            trials[int(tags[TRIAL])] = LoggedRun(run_id=run.info.run_id, digest=tags.get(DIGEST, ""))
+        if TRIAL in tags:
+            known = LoggedRun(run_id=run.info.run_id, digest=tags.get(DIGEST, ""))
+            trials.setdefault(int(tags[TRIAL]), known)
+        else:
+            study = study or run
     logged = Logged(
         uid=view.uid,
         experiment_id=found.experiment_id,
         trials=trials,
-        models=_observed_models(client, experiments, ours, registered),
+        models=_observed_models(client, experiments, ours, registered) if Parts.MODELS in parts else {},
     )
     if study is None:
         return logged
     run_id, tags = study.info.run_id, study.data.tags
+    steps = client.get_metric_history(run_id, "hypervolume") if Parts.RUNS in parts else ()
     return logged.model_copy(
         update={
             "study": LoggedRun(run_id=run_id, digest=tags.get(DIGEST, "")),
-            "hypervolume": len({m.step for m in client.get_metric_history(run_id, "hypervolume")}),
+            "hypervolume": len({m.step for m in steps}),
             "files": json.loads(tags.get(FILES, "{}")),
             "aliases": tags.get(ALIASES, ""),
         }
     )
+
+
+def _runs(client: "MlflowClient", experiments: list[str], where: str) -> "Iterator[Run]":
+    yield from pages(
+        lambda token: client.search_runs(experiments, where, max_results=_PAGE, page_token=token)
+    )
+
+
+def _preference(run: "Run") -> tuple[bool, str]:
+    return not run.data.tags.get(DIGEST), run.info.run_id
 
 
 def _observed_models(
@@ -107,7 +126,7 @@ def _observed_models(
 ) -> dict[str, LoggedModel]:
     """Models by the tag of their file; a version belongs to the model that it was made from."""
     models: dict[str, LoggedModel] = {}
-    for model in _pages(
+    for model in pages(
         lambda token: client.search_logged_models(experiments, ours, max_results=50, page_token=token)
     ):
         sha, ready = model.tags.get(SHA256, ""), str(model.status) == "READY"
@@ -117,8 +136,8 @@ def _observed_models(
     sources = {f"models:/{model.model_id}": sha for sha, model in models.items()}
     if not models:
         return models
-    name = f"name = '{_quoted(registered)}'"
-    for version in _pages(
+    name = f"name = '{quoted(registered)}'"
+    for version in pages(
         lambda token: client.search_model_versions(name, max_results=_PAGE, page_token=token)
     ):
         if sha := sources.get(version.source, ""):
@@ -126,7 +145,8 @@ def _observed_models(
     return models
 
 
-def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
+def pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
+    """Everything that a search finds, page by page; it is called with the token of the next one."""
     token: str | None = None
     while True:
         page = search(token)
@@ -136,7 +156,12 @@ def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
             return
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Text as MLflow's filters take it between single quotes.
+
+    Raises:
+        StoreRefusesError: when they cannot.
+    """
     if "'" in text or "\\" in text:
         raise StoreRefusesError(f"{text!r} has characters that MLflow cannot search for")
     return text
@@ -194,24 +219,63 @@ class Writer:
 
     def _open(self) -> None:
         experiment = self.logged.experiment_id or self._experiment_id()
+        self._update(experiment_id=experiment)
         record = self._want.study
+        tags = {k: v for k, v in record.tags.items() if k != NOTE}
+        self._update(study=self._run(record, tags))
+
+    def _run(self, record: RunRecord, tags: Mapping[str, str]) -> LoggedRun:
+        """A new run, or the one that another process made since we looked.
+
+        While a study runs it has one writer. At its end runs and models may be written by two, which agree as
+        far as MLflow allows: each looks again right before it creates a run, and the one that writes models
+        gives way to a run that came up meanwhile.
+        """
+        shared = self._view.ended and self._want.parts is not Parts.ALL
+        if shared and (found := self._found(record.key)):
+            return found[0]
         run = self._client.create_run(
-            experiment,
-            start_time=record.start,
-            run_name=record.name,
-            tags={k: v for k, v in record.tags.items() if k != NOTE} | _origin(),
+            self.logged.experiment_id, start_time=record.start, run_name=record.name, tags={**tags, **_ORIGIN}
         )
-        self._update(experiment_id=experiment, study=LoggedRun(run_id=run.info.run_id))
+        mine = LoggedRun(run_id=run.info.run_id)
+        if not shared or Parts.RUNS in self._want.parts:
+            return mine
+        others = [other for other in self._found(record.key) if other.run_id != mine.run_id]
+        if not others:
+            return mine
+        self._client.delete_run(mine.run_id)
+        return others[0]
+
+    def _found(self, key: str) -> list[LoggedRun]:
+        where = f"tags.`{STUDY_UID}` = '{quoted(self._view.uid)}'"
+        if key != STUDY_KEY:
+            where += f" AND tags.`{TRIAL}` = '{key}'"
+        runs = [
+            run
+            for run in _runs(self._client, [self.logged.experiment_id], where)
+            if key != STUDY_KEY or TRIAL not in run.data.tags
+        ]
+        return [
+            LoggedRun(run_id=run.info.run_id, digest=run.data.tags.get(DIGEST, ""))
+            for run in sorted(runs, key=_preference)
+        ]
 
     def _experiment_id(self) -> str:
+        from mlflow.exceptions import MlflowException
+
         found = self._client.get_experiment_by_name(self._experiment)
-        if found is not None:
-            return str(found.experiment_id)
-        return str(
-            self._client.create_experiment(
-                self._experiment, artifact_location=artifact_root(self._uri), tags={_KIND: _TRAINING}
-            )
-        )
+        if found is None:
+            try:
+                return str(
+                    self._client.create_experiment(
+                        self._experiment, artifact_location=artifact_root(self._uri), tags={_KIND: _TRAINING}
+                    )
+                )
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                found = self._client.get_experiment_by_name(self._experiment)
+        return str(found.experiment_id)
 
     def _study(self) -> None:
         record, run_id = self._want.study, self._study_run
@@ -227,13 +291,7 @@ class Writer:
         record = self._want.trials[number]
         known = self.logged.trials.get(number)
         if known is None:
-            run = self._client.create_run(
-                self.logged.experiment_id,
-                start_time=record.start,
-                run_name=record.name,
-                tags={**record.tags, PARENT: self._study_run} | _origin(),
-            )
-            known = LoggedRun(run_id=run.info.run_id)
+            known = self._run(record, {**record.tags, PARENT: self._study_run})
             self._update(trials={**self.logged.trials, number: known})
         self._log(known.run_id, record, record.tags)
         if record.status == "FAILED":
@@ -263,7 +321,7 @@ class Writer:
             self._client.log_batch(run_id, metrics=part)
 
     def _failure_log(self, number: int, run_id: str) -> None:
-        for path in sorted((self._view.folder / "logs").glob(f"{number:04d}-*.log")):
+        for path in self._view.artifacts.logs(number) if self._view.artifacts else ():
             lines = path.read_text(errors="replace").splitlines()[-_LOG_LINES:]
             self._client.log_text(run_id, "\n".join(lines) + "\n", f"logs/{path.name}")
 
@@ -390,10 +448,6 @@ class Writer:
         digest = digest_of(dict(wanted))
         self._client.set_tag(self._study_run, ALIASES, digest)
         self._update(aliases=digest)
-
-
-def _origin() -> dict[str, str]:
-    return {"mlflow.source.name": "paretune", "mlflow.source.type": "LOCAL"}
 
 
 def _chunks(items: Any, size: int) -> Iterator[Any]:
