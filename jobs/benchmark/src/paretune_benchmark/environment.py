@@ -10,7 +10,6 @@ from paretune_contract.stages import Environment
 
 from .runtime import runtime_version
 
-
 NODE_NAME = "PARETUNE_NODE_NAME"
 """Environment variable with the node's name; in a pod the host name is the pod's."""
 
