@@ -12,58 +12,66 @@ from paretune.search.space import available
 from support.api_server import ApiServer
 from support.cluster_study import path, pool, study, trials, wait_for
 from support.operator_process import operator
+from support.simulated import SimulatedStages, simulated_engine
 from support.simulated_answers import function_of_settings
 from support.simulated_node import Answers, Later, PodRun, SimulatedNodes
 
-pytestmark = pytest.mark.usefixtures("definitions")
+pytestmark = [pytest.mark.usefixtures("definitions"), pytest.mark.timeout(1200)]
+
+KILLS = 4
+FINAL = ("Complete", "Infeasible", "Failed")
 
 
-def test_a_killed_operator_loses_and_repeats_nothing(api: ApiServer, namespace: str, tmp_path: Path) -> None:
-    done: list[tuple[str, str, str]] = []
+@pytest.mark.parametrize("parallelism", [1, 4])
+def test_a_killed_operator_loses_and_repeats_nothing(
+    api: ApiServer, namespace: str, tmp_path: Path, parallelism: int
+) -> None:
+    ran: list[tuple[str, ...]] = []
 
     def answer(run: PodRun) -> Later:
-        labels = run.labels
-        done.append(
-            (
-                labels.get("paretune.dev/stage", ""),
-                labels.get("paretune.dev/trial", ""),
-                labels.get("paretune.dev/device", "") + labels.get("paretune.dev/final", ""),
-            )
+        ran.append(
+            tuple(run.labels.get(f"paretune.dev/{k}", "") for k in ("stage", "trial", "device", "final"))
         )
         return Later(0.2, function_of_settings(run))
 
-    chance = random.Random(7)
+    chance = random.Random(parallelism)
+    manifest = study("kws", devices=[{"name": "cpu", "pool": "killed"}])
+    manifest["spec"]["budget"] = {"trials": 20, "parallelism": parallelism}
+    manifest["spec"]["search"] = {"seed": 7}
     with SimulatedNodes(api, Answers(answer)) as nodes:
-        nodes.add("killed-work")
-        nodes.add("killed-pi", labels={"pool": "pool-killed"})
-        api.apply(pool("pool-killed"))
-        manifest = study("kws", devices=[{"name": "d0", "pool": "pool-killed"}])
-        manifest["spec"]["budget"] = {"trials": 24, "parallelism": 4}
+        nodes.add("killed-1", labels={"pool": "killed"})
+        api.apply(pool("killed"))
         api.create(manifest, namespace)
         finished: dict[int, dict[str, object]] = {}
-        for kill in range(4):
-            lease = {"name": f"killed-{kill}", "namespace": "default"}
+        for kill in range(KILLS):
+            lease = {"name": f"kill-{parallelism}-{kill}", "namespace": "default"}
             with operator(api.kubeconfig, tmp_path / str(kill), lease=lease) as running:
-                time.sleep(chance.uniform(0.5, 4.0))
+                time.sleep(chance.uniform(0.2, 3.0))
                 running.kill()
-            now = {
-                t["spec"]["number"]: t
-                for t in trials(api, namespace)
-                if t.get("status", {}).get("state") in ("Complete", "Infeasible", "Failed")
-            }
-            for number, trial in finished.items():
-                assert now[number]["status"]["metrics"] == trial["status"]["metrics"]  # type: ignore[index]
+            found = {t["spec"]["number"]: t.get("status", {}) for t in trials(api, namespace)}
+            now = {number: status for number, status in found.items() if status.get("state") in FINAL}
+            for number, status in finished.items():
+                assert now[number]["metrics"] == status["metrics"]
             finished = now
-        with operator(api.kubeconfig, tmp_path / "last", lease={"name": "last", "namespace": "default"}):
-            complete = wait_for(api, namespace, "kws", "Complete")
+        lease = {"name": f"last-{parallelism}", "namespace": "default"}
+        with operator(api.kubeconfig, tmp_path / "last", lease=lease):
+            complete = wait_for(api, namespace, "kws", "Complete", seconds=600)
     records = [OptimizationTrial.model_validate(t) for t in trials(api, namespace)]
-    assert len(records) == 24
-    assert len({r.settings.digest() for r in records}) == 24
-    assert len(done) == len(set(done)), "a stage ran twice"
+    assert [r.number for r in records] == list(range(20))
+    assert len({r.settings.digest() for r in records}) == 20
+    assert len(ran) == len(set(ran)), "a stage ran twice"
+
     accepted = OptimizationStudy.model_validate(complete)
     status = accepted.status
     assert status.intake is not None
     space = available(accepted.spec, status.intake, {n: d.runtime for n, d in status.devices.items()})
     outcomes = list(replay(space, resolve(accepted.spec), status.seed or 0, "auto", records))
     assert all(isinstance(o, Match) for o in outcomes), outcomes[-1]
-    assert api.get(path(namespace, "kws"))["status"]["progress"] == "24/24"
+    assert api.get(path(namespace, "kws"))["status"]["progress"] == "20/20"
+
+    if parallelism == 1:
+        whole = simulated_engine(
+            tmp_path / "here", SimulatedStages(), OptimizationStudy.model_validate(manifest)
+        )
+        whole.run()
+        assert [r.settings.canonical() for r in records] == [t.settings.canonical() for t in whole.trials]

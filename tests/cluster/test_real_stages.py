@@ -1,4 +1,4 @@
-"""The operator, the real commands of the stages, and a real MLflow server as store and registry; nodes are played."""
+"""The operator, the real commands of the stages, and a real MLflow server as store and registry."""
 
 import json
 import urllib.request

@@ -57,6 +57,7 @@ def main() -> int:
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shortest", type=float, default=1.0, help="seconds until the earliest kill")
     parser.add_argument("--longest", type=float, default=30.0, help="seconds until the latest kill")
     args = parser.parse_args()
     work, draw = WorkDirectory(args.workdir), random.Random(args.seed)
@@ -66,7 +67,7 @@ def main() -> int:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while not finished(work) and process.poll() is None:
             time.sleep(0.2)  # the first kill comes when there is something to lose
-        wait = draw.uniform(1.0, args.longest)
+        wait = draw.uniform(args.shortest, args.longest)
         try:
             code = process.wait(wait)
             print(f"kill {kill + 1}: the study ended by itself with {code} before {wait:.1f} s")

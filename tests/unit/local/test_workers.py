@@ -55,7 +55,6 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPool
     (tmp_path / "paretune_test_stage.py").write_text(STAGE)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setitem(workers.MODULES, "test", "paretune_test_stage")
-    monkeypatch.setitem(workers.RESULTS, "test", Result)
     pool = WorkerPool(tmp_path)
     yield pool
     pool.close()
@@ -112,7 +111,6 @@ import sys
 from pathlib import Path
 from paretune.local import workers
 workers.MODULES["test"] = "paretune_test_stage"
-workers.RESULTS["test"] = workers.Result
 pool = workers.WorkerPool(Path({str(tmp_path)!r}))
 from pydantic import BaseModel
 class Request(BaseModel):

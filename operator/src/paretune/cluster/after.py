@@ -5,6 +5,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
+from paretune_contract.failure import WORLD_REASONS
+
 from ..api import OptimizationTrial
 from ..plan.actions import Finish
 from ..plan.observed import Work
@@ -19,7 +21,8 @@ PUBLISH, RETAIN = "publish", "retain"
 _JOB = {"apiVersion": "batch/v1", "kind": "Job"}
 ON_STUDY = -1
 PAUSE = 60.0
-"""Seconds between attempts of a stage that the world keeps from its end."""
+"""Seconds to the second attempt of a stage that the world kept from its end; each pause is twice the last."""
+LONGEST_PAUSE = 900.0
 
 
 class After:
@@ -59,7 +62,7 @@ class After:
             return True
         job = self._job(PUBLISH)
         if job is None:
-            self._publish(front)
+            self._publish(front, digest)
             self._say("Publishing", "The front's models are being brought to MLflow.")
             return False
         if job.result is None:
@@ -68,23 +71,40 @@ class After:
                 job.waits or "Publishing", job.message or "The front's models are being brought to MLflow."
             )
             return False
-        look._delete(job)
-        look.status = look.status.model_copy(
-            update={"attempts": {**look.status.attempts, PUBLISH: job.attempt + 1}}
-        )
         if job.result.reason is None:
+            self._over(job)
             look.status = look.status.model_copy(update={"published": digest})
             message = f"{len(front.front)} models in MLflow."
             self._facts.append(status.Fact(status.PUBLISHED, "True", "Published", message))
             look._event("Normal", "Published", message)
             return True
         self._say(job.result.reason.value, job.result.message)
+        self._retry(job, digest)
         return False
+
+    def _over(self, job: jobs.JobSeen) -> None:
+        """Delete the Job; what follows is another attempt."""
+        look, stage = self._look, job.work.stage
+        attempts = {**look.status.attempts, stage: job.attempt + 1}
+        look.status = look.status.model_copy(update={"attempts": attempts})
+        look._delete(job)
+
+    def _retry(self, job: jobs.JobSeen, digest: str) -> None:
+        """Another attempt: later, when the world was at fault; else only for another front.
+
+        Until then the Job that failed stays, for whoever wants to read its log.
+        """
+        assert job.result is not None
+        waited = (self._look.now - (job.ended or self._look.now)).total_seconds()
+        pause = min(PAUSE * 2 ** min(job.attempt, 4), LONGEST_PAUSE)
+        world = job.result.reason in WORLD_REASONS and waited >= pause
+        if world or job.labels.get(names.FRONT) != digest[: names.LABEL_LIMIT]:
+            self._over(job)
 
     def _say(self, reason: str, message: str) -> None:
         self._facts.append(status.Fact(status.PUBLISHED, "False", reason, message))
 
-    def _publish(self, front: FrontDocument) -> None:
+    def _publish(self, front: FrontDocument, digest: str) -> None:
         look, metadata = self._look, self._look.study.metadata
         assert metadata.uid is not None
         work, attempt = Work(ON_STUDY, PUBLISH), look.status.attempts.get(PUBLISH, 0)
@@ -94,7 +114,7 @@ class After:
             look.config,
             namespace=metadata.namespace or "",
             name=name,
-            labels=names.work_labels(metadata.name, metadata.uid, work, attempt),
+            labels=names.front_labels(metadata.name, metadata.uid, work, attempt, digest),
             owner=names.owner(look.document),
             document=publishing.document(look.study, look.store),
             records=name,
@@ -140,7 +160,7 @@ class After:
                 look.config,
                 namespace=metadata.namespace or "",
                 name=names.job_name(metadata.name, work, attempt),
-                labels=names.work_labels(metadata.name, metadata.uid, work, attempt),
+                labels=names.front_labels(metadata.name, metadata.uid, work, attempt, digest),
                 owner=names.owner(look.document),
                 task=look.tasks.retain(kept),
                 image=look.status.images["benchmark"],
@@ -150,12 +170,11 @@ class After:
             return False
         if job.result is None:
             return False
-        look._delete(job)
-        attempts = {**look.status.attempts, RETAIN: job.attempt + 1}
-        look.status = look.status.model_copy(update={"attempts": attempts})
         if job.result.reason is None:
+            self._over(job)
             look.status = look.status.model_copy(update={"retained": digest})
             return True
+        self._retry(job, digest)
         return False
 
     def _job(self, stage: str) -> jobs.JobSeen | None:

@@ -127,9 +127,10 @@ class Api:
         Raises:
             Conflict: when it has changed since it was read.
         """
-        metadata = obj["metadata"]
+        # Who set which field is the server's to keep; sending it back would double what is written.
+        metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
         path = resource.path(metadata.get("namespace"), metadata["name"], subresource)
-        return self._call("PUT", path, body=obj)
+        return self._call("PUT", path, body={**obj, "metadata": metadata})
 
     def patch(self, resource: Resource, namespace: str | None, name: str, change: Json) -> Json:
         """Change parts of an object (JSON merge patch)."""

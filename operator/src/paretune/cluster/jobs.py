@@ -1,7 +1,7 @@
 """What a Job and its pods tell. Pure: documents in, what has become of the work out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from .names import attempt_of, work_of
 Json = Mapping[str, Any]
 
 QUEUED, UNSCHEDULABLE, QUOTA = "Queued", "Unschedulable", "QuotaExceeded"
+NO_POD = "NoPod"
 LOST = "its pod was gone before its message was read"
 _STARTING = {"ContainerCreating", "PodInitializing", ""}
 """Waiting reasons of a container that say nothing is wrong."""
@@ -39,6 +40,8 @@ class JobSeen:
         since: when it began to wait.
         node: node of its pod.
         pod: name of its latest pod.
+        ended: when it ended.
+        labels: of the Job.
     """
 
     name: str
@@ -51,6 +54,8 @@ class JobSeen:
     since: datetime | None = None
     node: str = ""
     pod: str = ""
+    ended: datetime | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def seen(job: Json, pods: Sequence[Json], refusal: str, devices: Mapping[str, Any]) -> JobSeen | None:
@@ -72,22 +77,25 @@ def seen(job: Json, pods: Sequence[Json], refusal: str, devices: Mapping[str, An
         "uid": metadata["uid"],
         "work": work,
         "attempt": attempt_of(metadata["labels"]),
+        "labels": metadata["labels"],
         "node": pod["spec"].get("nodeName", "") if pod else "",
         "pod": pod["metadata"]["name"] if pod else "",
     }
     ended = _ended(job)
     if ended:
-        result = _succeeded(pod, work) if ended == "Complete" else _failed(pod, work)
-        return JobSeen(**common, result=result)
+        result = _succeeded(pod, work) if ended["type"] == "Complete" else _failed(pod, work)
+        return JobSeen(**common, result=result, ended=moment(ended.get("lastTransitionTime")))
     reason, message, since = _waits(job, pod, refusal)
     return JobSeen(**common, waits=reason, message=message, since=since)
 
 
-def _ended(job: Json) -> str:
+def _ended(job: Json) -> Json | None:
+    """The condition that says so."""
     for condition in job.get("status", {}).get("conditions", []):
         if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
-            return str(condition["type"])
-    return ""
+            found: Json = condition
+            return found
+    return None
 
 
 # --- ended ------------------------------------------------------------------------------------------------
@@ -187,7 +195,7 @@ def _waits(job: Json, pod: Json | None, refusal: str) -> tuple[str, str, datetim
     if job["spec"].get("suspend"):
         return QUEUED, "The Job is suspended: it waits for its queue to admit it", None
     if pod is None or pod["metadata"].get("deletionTimestamp"):
-        return (QUOTA, refusal, created) if refusal else (QUEUED, "The Job has no pod yet", created)
+        return (QUOTA, refusal, created) if refusal else (NO_POD, "The Job has no pod yet", created)
     status = pod.get("status", {})
     if status.get("phase", "Pending") == "Pending":
         reason, message = _unscheduled(status) or _held(status) or ("", "")

@@ -10,6 +10,7 @@ from paretune_contract.stages import BENCHMARK
 from paretune_contract.task import CLAIMS, SECRETS, TASK, WORK, Task
 
 from ..api.pool import PoolSpec
+from ..api.publication import PUBLISH, RECORDS, RECORDS_VARIABLE
 from .config import OperatorConfig
 from .names import MANAGED_BY, MANAGER, QUEUE, STAGE
 
@@ -218,7 +219,12 @@ def publish_job(
         "image": config.images.operator,
         "imagePullPolicy": config.image_pull_policy,
         "command": ["python", "-m", "paretune.tracking.publish"],
-        "env": [_said("PARETUNE_PUBLISH", document), *_HOME, *_outside(config)],
+        "env": [
+            _said(PUBLISH, document),
+            {"name": RECORDS_VARIABLE, "value": RECORDS},
+            *_HOME,
+            *_outside(config),
+        ],
         "resources": {
             "requests": {"cpu": "200m", "memory": "512Mi"},
             "limits": {"cpu": "1", "memory": "2Gi"},
@@ -227,7 +233,7 @@ def publish_job(
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             _TMP_MOUNT,
-            {"name": "records", "mountPath": "/etc/paretune/records", "readOnly": True},
+            {"name": "records", "mountPath": RECORDS, "readOnly": True},
             *_secret_mounts(access.fetch),
             *_claim_mounts(access.claims, read_only=True),
             *_ca_mount(config),

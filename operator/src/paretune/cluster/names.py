@@ -11,6 +11,7 @@ MANAGED_BY, MANAGER = "app.kubernetes.io/managed-by", "paretune"
 STUDY, STUDY_UID = f"{PREFIX}/study", f"{PREFIX}/study-uid"
 STAGE, TRIAL, DEVICE, POOL = f"{PREFIX}/stage", f"{PREFIX}/trial", f"{PREFIX}/device", f"{PREFIX}/pool"
 ATTEMPT, FINAL = f"{PREFIX}/attempt", f"{PREFIX}/final"
+FRONT = f"{PREFIX}/front"
 FINALIZER = f"{PREFIX}/purge"
 ALLOW = f"{PREFIX}/allow"
 """Label of claims that studies may use: `paretune.dev/allow: "true"`."""
@@ -63,6 +64,11 @@ def work_labels(name: str, uid: str, work: Work, attempt: int, pool: str = "") -
     if work.final:
         labels[FINAL] = "true"
     return labels
+
+
+def front_labels(name: str, uid: str, work: Work, attempt: int, digest: str) -> dict[str, str]:
+    """Labels of a Job that is about one front; with another digest it is out of date."""
+    return {**work_labels(name, uid, work, attempt), FRONT: digest[:LABEL_LIMIT]}
 
 
 def work_of(labels: Mapping[str, str], devices: Mapping[str, Any]) -> Work | None:

@@ -41,6 +41,8 @@ ON_STUDY = -1
 LOOK_AGAIN = 15.0
 """Seconds to the next look at a study whose Jobs run: waiting has deadlines, and events can be lost."""
 REFUSED_LOOK = 60.0
+WAITING_AFTER = 10.0
+"""Seconds without a pod before a trial says so."""
 TERMINATING = "because it is being terminated"
 STORE_PAUSE, STORE_LONGEST = 15.0, 300.0
 INTAKE_DEADLINE = 3600
@@ -148,6 +150,8 @@ class Look:
         self.trials: list[OptimizationTrial] = []
         self.children = observe.Children((), {}, (), False)
         self.running: dict[Work, jobs.JobSeen | None] = {}
+        self._unwritten: set[int] = set()
+        self._done: list[jobs.JobSeen] = []
         self.phase = ""
         self.again: float = LOOK_AGAIN
 
@@ -308,6 +312,7 @@ class Look:
                         capacity = _less(capacity, action.work)
                 if finish is not None or not plan.actions:
                     break
+            self._write_records()
         front = self._front()
         self.status = status.counted(self.study, self.status, self.trials, self.objectives, front)
         after = After(self, finish, front)
@@ -357,7 +362,7 @@ class Look:
         result = job.result or self._overdue(job)
         if result is not None:
             self._end(job, result)
-            self._delete(job)
+            self._done.append(job)  # deleted once the record is written
             return
         self.running[job.work] = job
 
@@ -365,12 +370,19 @@ class Look:
         """A trial runs when one of its Jobs does; else it says what the first of them waits for."""
         for number in {work.number for work in self.running}:
             found = [job for work, job in sorted(self.running.items()) if work.number == number and job]
-            trial, first = self.trials[number], next((job for job in found if job.waits), None)
+            trial, first = self.trials[number], next((job for job in found if self._waits(job)), None)
             active = next((job for job in found if not job.waits), None)
+            if first is not None and first.waits == jobs.NO_POD:
+                first = replace(first, waits=jobs.QUEUED)
             if active is not None:
                 self._record(transitions.started(trial, active.work, _text(self.now)))
             elif first is not None:
                 self._record(transitions.waiting(trial, first.waits, first.message))
+
+    def _waits(self, job: jobs.JobSeen) -> bool:
+        """The moment that every Job takes to have a pod is no waiting."""
+        since = job.since or self.now
+        return job.waits != jobs.NO_POD or (self.now - since).total_seconds() > WAITING_AFTER
 
     def _recorded(self, trial: OptimizationTrial, job: jobs.JobSeen) -> bool:
         """The record has this work's result already, or does not want it any more."""
@@ -388,7 +400,7 @@ class Look:
     def _overdue(self, job: jobs.JobSeen) -> Result | None:
         """A benchmark that waited for a node for as long as its pool allows."""
         device = self.status.devices.get(job.work.pool)
-        if not job.waits or job.since is None or device is None or job.waits == jobs.QUEUED:
+        if not job.waits or job.since is None or device is None or job.waits in (jobs.QUEUED, jobs.NO_POD):
             return None
         pool = self._pools.get(device.pool)
         limit = pool.spec.pending_seconds if pool else 0.0
@@ -425,6 +437,7 @@ class Look:
                 self._record(concluded)
 
     def _ask(self, number: int) -> None:
+        self._write_records()  # the new record names the results that it knew
         assert self.status.intake is not None
         space = available(self.study.spec, self.status.intake, self._runtimes())
         try:
@@ -618,16 +631,27 @@ class Look:
             return there
 
     def _record(self, trial: OptimizationTrial) -> None:
+        """The record as it is from now on. It is written once a look, or before anything depends on it."""
         before = self.trials[trial.number]
         if trial == before:
             return
-        document = self.children.documents[trial.number]
-        plain = trial.status.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        written = self.api.replace(TRIALS, {**document, "status": plain}, "status")
-        self.children.documents[trial.number] = written
-        self.trials[trial.number] = self._owner.records.parsed(written)
+        self.trials[trial.number] = trial
+        self._unwritten.add(trial.number)
         if trial.status.state is not before.status.state:
             self._left(before, trial)
+
+    def _write_records(self) -> None:
+        for number in sorted(self._unwritten):
+            trial, document = self.trials[number], self.children.documents[number]
+            plain = trial.status.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+            if plain != document.get("status", {}):
+                written = self.api.replace(TRIALS, {**document, "status": plain}, "status")
+                self.children.documents[number] = written
+                self.trials[number] = self._owner.records.parsed(written)
+            self._unwritten.discard(number)
+        for job in self._done:
+            self._delete(job)
+        self._done = []
 
     def _left(self, before: OptimizationTrial, after: OptimizationTrial) -> None:
         started = jobs.moment(before.status.started) or self.now

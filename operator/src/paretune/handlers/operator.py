@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 RESYNC = 60.0
 """Seconds between two looks at everything: events can be lost, and deadlines send none."""
 RESYNC_SOON = 5.0
+TOGETHER = 0.05
+"""Seconds between an event of a Job or pod and the look at its study, for what changes at the same time."""
 WATCHED = "optimizationstudies"
 
 
@@ -143,7 +145,7 @@ class Operator:
         for key in tuple(self._seen):
             if key[0] == namespace and names.fitting(key[1], names.LABEL_LIMIT) == label:
                 # Several pods change at once; one look a moment later sees them all.
-                self.studies.wake(key, 0.3)
+                self.studies.wake(key, TOGETHER)
 
     def pool_seen(self, document: Json, *, gone: bool) -> None:
         """A DevicePool changed: studies may wait for it."""
