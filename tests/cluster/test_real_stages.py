@@ -131,11 +131,13 @@ def test_a_real_model_goes_from_a_claim_to_the_registry(
         assert node == "real-1", "the record names the node, not the pod"
         assert condition(done, "Ready")["reason"] == "Accepted"
 
-        (version, *_) = _ask(server, "registered-models/get-latest-versions", name="real")["model_versions"]
+        (version, *_) = _ask(server, "registered-models/get-latest-versions", name=f"{namespace}.real")[
+            "model_versions"
+        ]
         assert version["status"] == "READY"
-        experiment = _ask(server, "experiments/search", filter="name = 'real'", max_results=1)["experiments"][
-            0
-        ]["experiment_id"]
+        experiment = _ask(server, "experiments/search", filter=f"name = '{namespace}.real'", max_results=1)[
+            "experiments"
+        ][0]["experiment_id"]
         runs = _ask(server, "runs/search", experiment_ids=[experiment], max_results=100)["runs"]
         assert len(runs) == 1 + len(records)
 

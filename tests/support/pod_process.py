@@ -278,7 +278,9 @@ class Processes:
                 ) from refused
             raise
         if plural == "configmaps":
-            return {key: text.encode() for key, text in (found.get("data") or {}).items()}
+            plain = {key: text.encode() for key, text in (found.get("data") or {}).items()}
+            binary = found.get("binaryData") or {}
+            return plain | {key: base64.b64decode(text) for key, text in binary.items()}
         return {key: base64.b64decode(text) for key, text in (found.get("data") or {}).items()}
 
     def _variables(self, run: PodRun, container: Document) -> dict[str, str]:

@@ -519,10 +519,12 @@ class Tracking(Document):
         json_schema_extra=rules(_TRACKING_URI),
     )
     experiment: Annotated[str, Field(min_length=1, max_length=250)] | None = Field(
-        None, description="MLflow experiment; absent: the study's name."
+        None, description="MLflow experiment; absent: the study's name, in a cluster NAMESPACE.NAME."
     )
     registered_model: Annotated[str, Field(min_length=1, max_length=250)] | None = Field(
-        None, description="Name under which the front's models are registered; absent: the study's name."
+        None,
+        description="Name under which the front's models are registered; absent: the study's name, in a "
+        "cluster NAMESPACE.NAME.",
     )
     secret_ref: SecretRef | None = Field(
         None,

@@ -11,6 +11,20 @@ from ..api.study import StudyStatus
 from ..search.front import FrontDocument
 
 
+def named(study: OptimizationStudy) -> OptimizationStudy:
+    """The study with the names that it has in MLflow: `NAMESPACE.NAME` where the manifest gives none.
+
+    One server may serve many namespaces, and studies of one name in two of them have nothing in common.
+    """
+    tracking, own = study.spec.tracking, f"{study.metadata.namespace}.{study.metadata.name}"[:250]
+    names = {
+        "experiment": tracking.experiment or own,
+        "registered_model": tracking.registered_model or own,
+    }
+    spec = study.spec.model_copy(update={"tracking": tracking.model_copy(update=names)})
+    return study.model_copy(update={"spec": spec})
+
+
 def document(study: OptimizationStudy, store: Store) -> str:
     """The stage's document as JSON.
 
@@ -24,7 +38,7 @@ def document(study: OptimizationStudy, store: Store) -> str:
     metadata = study.metadata.model_copy(update={"annotations": {}})
     publication = Publication(
         tracking_uri=status.tracking,
-        study=study.model_copy(update={"metadata": metadata, "status": StudyStatus()}),
+        study=named(study).model_copy(update={"metadata": metadata, "status": StudyStatus()}),
         uid=study.metadata.uid or "",
         seed=status.seed or 0,
         model=status.intake.model,

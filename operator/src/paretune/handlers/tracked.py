@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..api import OptimizationStudy, OptimizationTrial
 from ..cluster.config import OperatorConfig
+from ..cluster.publishing import named
 from ..search.front import FrontDocument
 from ..tracking.backlog import Tracker
 from ..tracking.view import StudyView
@@ -37,7 +38,7 @@ class Tracked:
         if not status.tracking or status.intake is None:
             return
         view = StudyView(
-            study=study,
+            study=named(study),
             uid=study.metadata.uid or "",
             seed=status.seed or 0,
             state=state,
