@@ -138,3 +138,9 @@ def test_rounds_after_the_search_keep_to_places_and_starts_too() -> None:
     none = Observed(**{**vars(over), "capacity": capacity(starts=0)})
     assert started(none) == []
     assert decide(none).phase == "Measuring the front", "it is not over because nothing may start"
+
+
+def test_devices_that_share_a_pool_share_its_places() -> None:
+    shared = {"pi": "shelf", "coral": "shelf"}
+    found = started(observed(search(), places={"shelf": 1}, pools=shared))
+    assert sum(work.stage == BENCHMARK for work in found) == 1

@@ -356,7 +356,8 @@ class Look:
             self._delete(job)
             return
         trial = self.trials[number]
-        if self._recorded(trial, job) or job.attempt < trial.status.attempts:
+        counted = job.attempt < trial.status.attempts and job.result is not None and job.result.reason
+        if self._recorded(trial, job) or counted:  # another device's attempt does not end this one's
             self._delete(job)
             return
         result = job.result or self._overdue(job)
@@ -482,10 +483,10 @@ class Look:
     def _capacity(self) -> Capacity:
         """A pool has as many places as its `maxConcurrent` leaves beside all studies' benchmarks."""
         places = {}
-        for name, device in self.status.devices.items():
-            pool = self._pools.get(device.pool)
+        for name in {device.pool for device in self.status.devices.values()}:
+            pool = self._pools.get(name)
             limit = pool.spec.max_concurrent if pool else 0
-            places[name] = max(0, limit - observe.busy(self.api, self.config, device.pool))
+            places[name] = max(0, limit - observe.busy(self.api, self.config, name))
         return Capacity(
             parallelism=self.study.spec.budget.parallelism,
             cores=UNLIMITED,
@@ -493,6 +494,7 @@ class Look:
             pool_cores=dict.fromkeys(self.status.devices, 1),
             benchmarks=UNLIMITED,
             places=places,
+            pools={name: device.pool for name, device in self.status.devices.items()},
             starts=self._starts(),
         )
 
@@ -735,8 +737,8 @@ class Look:
 def _less(capacity: Capacity, work: Work) -> Capacity:
     """The capacity that is left beside a stage that was just started."""
     places = dict(capacity.places)
-    if work.pool in places:
-        places[work.pool] -= 1
+    if capacity.place_of(work) in places:
+        places[capacity.place_of(work)] -= 1
     starts = capacity.starts if capacity.starts == UNLIMITED else capacity.starts - 1
     return replace(capacity, places=places, starts=starts)
 

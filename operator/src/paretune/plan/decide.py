@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from paretune_contract.failure import CANDIDATE_REASONS
 from paretune_contract.stages import BENCHMARK, COMPRESS, EVALUATE
 
 from ..api import OptimizationTrial, State
@@ -58,7 +59,7 @@ def _settle(seen: Observed) -> Iterator[Action]:
                 continue
             if pool in twin.status.pools:
                 yield Copy(trial.number, pool, twin.number)
-            elif twin.status.state is State.FAILED:
+            elif _to_blame(twin):
                 yield Conclude(
                     trial.number,
                     State.FAILED,
@@ -84,9 +85,14 @@ def _twin(seen: Observed, trial: OptimizationTrial, pool: str) -> OptimizationTr
         if other.number >= trial.number:
             return None
         same = _sha(other) is not None and _sha(other) == _sha(trial)
-        if same and (pool in other.status.pools or not other.final or other.status.state is State.FAILED):
+        if same and (pool in other.status.pools or not other.final or _to_blame(other)):
             return other
     return None
+
+
+def _to_blame(trial: OptimizationTrial) -> bool:
+    """It failed by its own bytes, and so will equal ones; what the world did says nothing of them."""
+    return trial.status.state is State.FAILED and trial.status.reason in CANDIDATE_REASONS
 
 
 def _sha(trial: OptimizationTrial) -> str | None:
@@ -132,11 +138,11 @@ def _startable(seen: Observed, wanted: Iterable[Work]) -> Iterator[Run]:
         if work in seen.running or capacity.cores_of(work) > free or starts < 1:
             continue
         if work.stage == BENCHMARK:
-            if benchmarks >= capacity.benchmarks or places.get(work.pool, 1) < 1:
+            if benchmarks >= capacity.benchmarks or places.get(capacity.place_of(work), 1) < 1:
                 continue
             benchmarks += 1
-            if work.pool in places:
-                places[work.pool] -= 1
+            if capacity.place_of(work) in places:
+                places[capacity.place_of(work)] -= 1
         starts -= 1
         free -= capacity.cores_of(work)
         yield Run(work)

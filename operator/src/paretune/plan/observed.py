@@ -31,6 +31,7 @@ class Capacity:
         pool_cores: cores of one benchmark, by pool.
         benchmarks: benchmarks at the same time, over all pools: one on a machine.
         places: benchmarks that may still be started on a pool, by pool; absent: as many as there are.
+        pools: pool of each device, where several devices share one; absent: each is its own.
         starts: stages that may be started now: none, or a single one to see, while the store does not answer.
     """
 
@@ -40,7 +41,12 @@ class Capacity:
     pool_cores: Mapping[str, int]
     benchmarks: int = 1
     places: Mapping[str, int] = field(default_factory=dict)
+    pools: Mapping[str, str] = field(default_factory=dict)
     starts: int = UNLIMITED
+
+    def place_of(self, work: Work) -> str:
+        """The key in `places` that a benchmark takes: its device's pool."""
+        return self.pools.get(work.pool, work.pool)
 
     def cores_of(self, work: Work) -> int:
         return self.pool_cores[work.pool] if work.pool else self.compress_cores
