@@ -369,12 +369,13 @@ class Kubelet:
         tls.load_cert_chain(*Authority(folder).server("kubelet", ["127.0.0.1"]))
         self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        node = api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
-        node["status"] = {
+        api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+        status = {
             "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": self._server.server_address[1]}},
         }
-        api.replace(node, "status")
+        # A patch: the controllers write to a new node at the same time.
+        api.patch(f"/api/v1/nodes/{name}/status", {"status": status})
 
     def close(self) -> None:
         self._api.delete(f"/api/v1/nodes/{self._name}")

@@ -138,8 +138,12 @@ def test_what_the_cluster_does_not_allow_is_refused_with_the_field(
     refused = wait_for(api, namespace, "kws", "Ready", "False")
     assert condition(refused, "Ready")["reason"] == reason
     assert words in condition(refused, "Ready")["message"]
+    until(lambda: _warned(api, namespace, reason), 60, f"an Event {reason}")
+
+
+def _warned(api: ApiServer, namespace: str, reason: str) -> bool:
     events = api.items(f"/api/v1/namespaces/{namespace}/events")
-    assert any(e["reason"] == reason and e["type"] == "Warning" for e in events)
+    return any(e["reason"] == reason and e["type"] == "Warning" for e in events)
 
 
 def test_a_refused_study_is_accepted_once_its_pool_is_there(
