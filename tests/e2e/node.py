@@ -25,6 +25,7 @@ NAME = "paretune-e2e"
 BRIDGE, ADDRESS, PODS = "cni0", "10.88.7.1", "10.88.7.0/24"
 SOCKET = "/run/containerd/containerd.sock"
 PAUSE = "localhost/paretune/pause:e2e"
+"""Holds a pod's namespaces: any image whose command waits, by an absolute path (there is no PATH)."""
 NEEDED = ("containerd", "ctr", "runc", "ip", "unshare", "mount")
 CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 READY_SECONDS = 180.0
@@ -99,14 +100,12 @@ class Node:
         self._until("containerd", lambda: self._ctr("version").returncode == 0)
 
     def load(self, archive: Path) -> None:
-        """Bring an image (OCI archive) to the node.
+        """Bring an image to the node: an archive of OCI's or Docker's form, its platform the node's own.
 
         Raises:
             NodeError: when containerd does not take it.
         """
-        done = self._ctr("images", "import", "--no-unpack=false", str(archive))
-        if done.returncode:
-            done = self._ctr("images", "import", str(archive))
+        done = self._ctr("images", "import", str(archive))
         if done.returncode:
             raise NodeError(f"{archive}: {done.stderr.strip()}")
 
