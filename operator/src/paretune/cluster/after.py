@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 PUBLISH, RETAIN = "publish", "retain"
 _JOB = {"apiVersion": "batch/v1", "kind": "Job"}
-ON_STUDY = -1
 PAUSE = 60.0
 """Seconds to the second attempt of a stage that the world kept from its end; each pause is twice the last."""
 LONGEST_PAUSE = 900.0
@@ -107,7 +106,7 @@ class After:
     def _publish(self, front: FrontDocument, digest: str) -> None:
         look, metadata = self._look, self._look.study.metadata
         assert metadata.uid is not None
-        work, attempt = Work(ON_STUDY, PUBLISH), look.status.attempts.get(PUBLISH, 0)
+        work, attempt = Work(names.ON_STUDY, PUBLISH), look.status.attempts.get(PUBLISH, 0)
         secrets = tasks.secrets(look.study.spec, PUBLISH)
         name = names.job_name(metadata.name, work, attempt)
         job = manifests.publish_job(
@@ -154,7 +153,7 @@ class After:
         metadata = look.study.metadata
         assert metadata.uid is not None
         if job is None:
-            work, attempt = Work(ON_STUDY, RETAIN), look.status.attempts.get(RETAIN, 0)
+            work, attempt = Work(names.ON_STUDY, RETAIN), look.status.attempts.get(RETAIN, 0)
             secrets = tasks.secrets_of_upload(tasks.secrets(look.study.spec, RETAIN), look.store)
             document = manifests.store_job(
                 look.config,

@@ -17,6 +17,9 @@ ALLOW = f"{PREFIX}/allow"
 """Label of claims that studies may use: `paretune.dev/allow: "true"`."""
 QUEUE = "kueue.x-k8s.io/queue-name"
 
+ON_STUDY = -1
+"""Number of work that is the study's own."""
+
 LABEL_LIMIT = 63
 JOB_LIMIT = 63
 OBJECT_LIMIT = naming.OBJECT_LIMIT

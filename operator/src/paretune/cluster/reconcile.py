@@ -36,8 +36,6 @@ from .events import Events
 log = logging.getLogger(__name__)
 
 Key = tuple[str, str]
-ON_STUDY = -1
-"""Number of work that is the study's own."""
 LOOK_AGAIN = 15.0
 """Seconds to the next look at a study whose Jobs run: waiting has deadlines, and events can be lost."""
 REFUSED_LOOK = 60.0
@@ -247,7 +245,7 @@ class Look:
             if self._starts() < 1:
                 self._write(status.reading("The artifact store does not answer."))
                 return False
-            work = Work(ON_STUDY, INTAKE)
+            work = Work(names.ON_STUDY, INTAKE)
             self._create(work, attempt, self.document)
             self._write(status.reading("Reading model and data."))
             return False
@@ -719,7 +717,7 @@ class Look:
             self.config,
             namespace=metadata.namespace or "",
             name=names.fitting(f"{metadata.name}-purge-{metadata.uid[:8]}", names.JOB_LIMIT),
-            labels=names.work_labels(metadata.name, metadata.uid, Work(ON_STUDY, "purge"), 0),
+            labels=names.work_labels(metadata.name, metadata.uid, Work(names.ON_STUDY, "purge"), 0),
             owner=None,
             task=tasks.purge_task(self.store),
             image=self.status.images.get("benchmark", self.config.images.benchmark),

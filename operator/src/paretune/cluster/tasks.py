@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from paretune_contract.dataset import Scaling, Split
-from paretune_contract.measurement import DEVICE_METRICS, SIZE_METRICS
 from paretune_contract.stages import BENCHMARK, COMPRESS, EVALUATE, INTAKE
 from paretune_contract.task import (
     CLAIMS,
@@ -24,7 +23,7 @@ from ..api import OptimizationStudy, OptimizationTrial
 from ..api.study import DataSource, Model, SecretRef, StudySpec
 from ..plan.observed import Work
 from ..search import gates
-from ..search.objectives import ResolvedObjective
+from ..search.objectives import ResolvedObjective, quality_metrics
 from .names import task_name
 
 STORE_SECRET, TRACKING_SECRET = "store", "tracking"
@@ -113,11 +112,6 @@ def store_claim(spec: StudySpec) -> str | None:
     """The claim that the store is on."""
     claim = claim_of(spec.artifacts.uri)
     return claim.name if claim else None
-
-
-def quality_metrics(objectives: Sequence[ResolvedObjective]) -> tuple[str, ...]:
-    """Metrics that are evaluated on data: neither sizes nor measured on a device."""
-    return tuple(o.metric for o in objectives if o.metric not in SIZE_METRICS | DEVICE_METRICS)
 
 
 class Tasks:

@@ -12,13 +12,13 @@ from urllib.parse import unquote, urlsplit
 
 from paretune_contract.dataset import DataRequest, Scaling, Split
 from paretune_contract.failure import Reason
-from paretune_contract.measurement import CODER, DEVICE_METRICS, SIZE_METRICS
+from paretune_contract.measurement import CODER
 from paretune_contract.stages import INTAKE, IntakeRequest, IntakeResult
 from paretune_contract.summary import summarize
 
 from ..api import OptimizationStudy, Runtime
 from ..api.manifest import Fault, ManifestError, immutable_difference, load
-from ..search.objectives import ResolvedObjective, resolve
+from ..search.objectives import quality_metrics, resolve
 from ..search.space import SpaceError, available
 from .capacity import cores_here
 from .pools import PoolNotHere, drop_devices, local_pools
@@ -159,11 +159,6 @@ def intake_request(study: OptimizationStudy, base: Path, cache: Path) -> IntakeR
         layers=tuple(layer.match for layer in spec.space.layers),
         cache=str(cache.absolute()),
     )
-
-
-def quality_metrics(objectives: Iterable[ResolvedObjective]) -> tuple[str, ...]:
-    """Metrics that are evaluated on data: neither sizes nor measured on a device."""
-    return tuple(o.metric for o in objectives if o.metric not in SIZE_METRICS | DEVICE_METRICS)
 
 
 def absolute_uri(uri: str, base: Path) -> str:

@@ -30,10 +30,10 @@ from ..plan.observed import Capacity, Observed, Work
 from ..search import gates
 from ..search.asking import next_trial
 from ..search.front import FrontDocument, front_document
-from ..search.objectives import resolve
+from ..search.objectives import quality_metrics, resolve
 from ..search.sampler import SpaceExhausted
 from ..search.space import available
-from .accept import Accepted, quality_metrics, runtimes
+from .accept import Accepted, runtimes
 from .capacity import capacity, cores_here, free_memory
 from .workdir import StudyState, WorkDirectory
 from .workers import Call, Stages, WorkerPool

@@ -1,14 +1,16 @@
 """Objectives in base units, and how far a candidate is from their constraints."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from paretune_contract.measurement import (
     ACCURACY,
     AGREEMENT,
+    DEVICE_METRICS,
     LATENCY,
     LATENCY_RATIO,
     ROC_AUC,
+    SIZE_METRICS,
     Measurement,
     on_pool,
 )
@@ -67,6 +69,11 @@ class ResolvedObjective:
         if unit is Unit.BYTES:
             return show_bytes(value)
         return show_seconds(value) if unit is Unit.SECONDS else f"{value:.4g}"
+
+
+def quality_metrics(objectives: Iterable[ResolvedObjective]) -> tuple[str, ...]:
+    """Metrics that are evaluated on data: neither sizes nor measured on a device."""
+    return tuple(o.metric for o in objectives if o.metric not in SIZE_METRICS | DEVICE_METRICS)
 
 
 @dataclass(frozen=True)
