@@ -345,4 +345,4 @@ def test_probes_and_metrics_tell_how_it_is(running: OperatorProcess) -> None:
     text = running.get("/metrics")[1]
     for name in ("paretune_studies", "paretune_reconcile_seconds", "paretune_api_requests_total"):
         assert name in text
-    assert 'result="error"' not in text, running.log.read_text()[-4000:]
+    assert 'paretune_reconcile_seconds_count{result="error"} 0.0' in text, running.log.read_text()[-4000:]
