@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.api_server import ApiServer, Document
-from support.cluster_study import condition, path, pool, study, trials, wait_for
+from support.cluster_study import bound_claim, condition, path, pool, study, trials, wait_for
 from support.made_tflite import image_classifier
 from support.mlflow_server import tracking_server
 from support.operator_process import operator
@@ -19,37 +19,6 @@ from support.waiting import until
 pytestmark = [pytest.mark.usefixtures("definitions"), pytest.mark.timeout(1500)]
 
 CLAIM = "shelf"
-
-
-def _claim(namespace: str, folder: Path) -> list[Document]:
-    """A claim that studies may use, bound to a volume of its own."""
-    volume = f"{namespace}-{CLAIM}"
-    size = {"storage": "1Gi"}
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolume",
-            "metadata": {"name": volume},
-            "spec": {
-                "capacity": size,
-                "accessModes": ["ReadWriteMany"],
-                "storageClassName": "",
-                "hostPath": {"path": str(folder)},
-                "claimRef": {"namespace": namespace, "name": CLAIM},
-            },
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "metadata": {"name": CLAIM, "namespace": namespace, "labels": {"paretune.dev/allow": "true"}},
-            "spec": {
-                "accessModes": ["ReadWriteMany"],
-                "storageClassName": "",
-                "volumeName": volume,
-                "resources": {"requests": size},
-            },
-        },
-    ]
 
 
 def _data(folder: Path) -> None:
@@ -107,7 +76,7 @@ def test_a_real_model_goes_from_a_claim_to_the_registry(
     pods = Processes(api, tmp_path / "node")
     claim = pods.claim(namespace, CLAIM)
     _data(claim)
-    for document in _claim(namespace, claim):
+    for document in bound_claim(namespace, CLAIM, claim, {"paretune.dev/allow": "true"}):
         api.create(document)
     with (
         tracking_server(tmp_path / "mlflow", tmp_path / "empty.db") as server,

@@ -125,7 +125,7 @@ class Node:
         file.write_text(yaml.safe_dump(_kubelet(pki.certificate, certificate, key, self._folder)))
         resolv = self._folder / "resolv.conf"
         resolv.write_text(f"nameserver {ADDRESS}\n")
-        sandbox.place_in_cgroup()
+        sandbox.make_cgroup()
         self._start(
             "services", sys.executable, "-m", "e2e.services", str(self._plane.kubeconfig), ADDRESS,
             path=str(Path(__file__).parents[1]),

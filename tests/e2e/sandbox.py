@@ -7,6 +7,7 @@ emulator's registration. The process outside, which waits, puts these back.
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -16,6 +17,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
+
+from support.controlplane import end_with_parent
 
 KUBELET_SETTINGS = (
     "kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory", "vm/panic_on_oom",
@@ -36,36 +39,76 @@ PRIVATE = (
     "/var/log/containers",
 )
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
+ENTRY = "paretune-e2e-aarch64"
+"""Name of the emulator's registration; of several for one magic number the kernel takes the newest."""
+LOCK = Path("/run/lock/paretune-e2e")
+LOGS: Mapping[str, str] = {"node/*.log": "node", "plane/logs/*.log": "plane", "pods/*": "pods"}
+"""What is kept of the node's folder: patterns, each with the folder below the logs that it goes to."""
+PATIENCE = 3
+"""After so many signals the namespaces are ended from outside."""
 ARM64 = (
     rb"M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:"
     rb"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:"
 )
-ARM64_MAGIC = "7f454c460201010000000000000000000200b700"
+
+class Busy(Exception):
+    """Another node of this kind runs on the machine."""
 
 
-def enter(command: Sequence[str], folder: Path) -> int:
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """One node at a time: cgroups, settings and the emulator's registration are the machine's.
+
+    Raises:
+        Busy: when there is one.
+    """
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    with LOCK.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(f"another run has the machine's only node ({LOCK} is locked): wait for it") from None
+        yield
+
+
+def enter(command: Sequence[str], folder: Path, logs: Path) -> int:
     """Run a command inside, as process 1, and clean up after it; returns its exit code.
 
     Args:
         command: what runs inside.
         folder: on a disk; what the node keeps there is removed before and after.
+        logs: where LOGS are kept.
     """
-    with _restored_settings(), _removed_cgroups(), _removed(folder):
+    with _restored_settings(), _removed_cgroups(), _removed(folder), _kept(folder, logs):
         process = subprocess.Popen(
             ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", *command],
             env={**os.environ, INSIDE: str(folder)},
             start_new_session=True,
+            preexec_fn=end_with_parent,  # noqa: PLW1509 - one system call, no lock taken
         )
+        signals = 0
 
         def forward(number: int, _: object) -> None:
-            with contextlib.suppress(ProcessLookupError):
+            nonlocal signals
+            signals += 1
+            with contextlib.suppress(OSError):
+                if signals >= PATIENCE:
+                    process.kill()
                 for child in _children(process.pid):
                     os.kill(child, signal.SIGTERM if number != signal.SIGINT else signal.SIGINT)
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, forward)
+            signal.signal(number, forward)  # and stays: cleaning up is not to be interrupted
         code = process.wait()
         return code if code >= 0 else 128 - code
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Outside, afterwards: what of the node is still on the machine, one sentence each."""
+    found = [f"mounted: {line.split()[1]}" for line in _lines("/proc/mounts") if str(folder) in line]
+    found += [f"registered: {BINFMT / ENTRY}"] if (BINFMT / ENTRY).exists() else []
+    found += [f"cgroup: {root / CGROUP}" for root in _with_cgroup()]
+    return found + ([f"folder: {folder}"] if folder.exists() else [])
 
 
 def settle(folder: Path) -> None:
@@ -76,7 +119,7 @@ def settle(folder: Path) -> None:
         if path == "/run":
             _run("mount", "-t", "tmpfs", "tmpfs", path)
             continue
-        own = folder / f"private-{number}"
+        own = folder / ("pods" if path == "/var/log/pods" else f"private-{number}")
         own.mkdir(parents=True, exist_ok=True)
         _run("mount", "--bind", str(own), path)
     _run("mount", "--make-rshared", "/")  # volumes must reach the containers
@@ -90,21 +133,25 @@ def emulated_arm64(emulator: Path) -> Iterator[None]:
     Raises:
         OSError: when the kernel has no binfmt_misc.
     """
-    if not (BINFMT / "register").exists():
+    mounted = not (BINFMT / "register").exists()
+    if mounted:
         _run("mount", "-t", "binfmt_misc", "binfmt_misc", str(BINFMT))
-    if any(ARM64_MAGIC in entry.read_text() for entry in BINFMT.glob("*aarch64*")):
-        yield  # the machine has one already
-        return
-    entry = BINFMT / "paretune-e2e-aarch64"
+    _forget_emulator()  # of a run that was killed
     # F: opened now, so that it need not be in the container; C and O: as the program's own user.
     magic = ARM64.replace(b"ELF", rb"\x45\x4c\x46")
-    rule = b":paretune-e2e-aarch64:" + magic + str(emulator).encode() + b":OCF"
+    rule = f":{ENTRY}:".encode() + magic + str(emulator).encode() + b":OCF"
     (BINFMT / "register").write_bytes(rule)
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            entry.write_text("-1")
+        _forget_emulator()
+        if mounted:
+            _run("umount", str(BINFMT))
+
+
+def _forget_emulator() -> None:
+    with contextlib.suppress(FileNotFoundError):
+        (BINFMT / ENTRY).write_text("-1")
 
 
 @contextlib.contextmanager
@@ -129,8 +176,7 @@ def _removed_cgroups() -> Iterator[None]:
 
 
 def _remove_cgroups() -> None:
-    roots = [root for root in (CGROUPS, *CGROUPS.glob("*")) if (root / CGROUP).is_dir()]
-    for root in roots:
+    for root in _with_cgroup():
         for attempt in range(20):
             for path, _, _ in os.walk(root / CGROUP, topdown=False):
                 with contextlib.suppress(OSError):
@@ -138,6 +184,23 @@ def _remove_cgroups() -> None:
             if not (root / CGROUP).exists():
                 break
             time.sleep(0.05 * attempt)  # the kernel takes a moment to let go of the dead
+
+
+def _with_cgroup() -> list[Path]:
+    return [root for root in (CGROUPS, *CGROUPS.glob("*")) if (root / CGROUP).is_dir()]
+
+
+@contextlib.contextmanager
+def _kept(folder: Path, logs: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for pattern, name in LOGS.items():
+            for file in sorted(folder.glob(pattern)):
+                (logs / name).mkdir(parents=True, exist_ok=True)
+                copy = shutil.copytree if file.is_dir() else shutil.copy2
+                with contextlib.suppress(OSError, shutil.Error):
+                    copy(file, logs / name / file.name)
 
 
 @contextlib.contextmanager
@@ -148,6 +211,10 @@ def _removed(folder: Path) -> Iterator[None]:
         yield
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lines(file: str) -> list[str]:
+    return Path(file).read_text().splitlines()
 
 
 def _children(pid: int) -> list[int]:
@@ -190,13 +257,17 @@ def _children_of_all_threads() -> list[int]:
     return found
 
 
-def place_in_cgroup() -> None:
-    """Inside: whatever starts from here on is below CGROUP, so that its leftovers can be found."""
-    for root in CGROUPS.glob("*"):
+def make_cgroup() -> None:
+    """Inside: make CGROUP, below which the kubelet and containerd place all pods, so that leftovers can be found."""
+    unified = (CGROUPS / "cgroup.controllers").exists()
+    for root in [CGROUPS] if unified else CGROUPS.glob("*"):
         if not (root / "cgroup.procs").exists():
             continue
         own = root / CGROUP
         own.mkdir(exist_ok=True)
+        if unified:
+            controllers = (root / "cgroup.controllers").read_text().split()
+            (root / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in controllers))
         if root.name == "cpuset":
             for name in ("cpuset.cpus", "cpuset.mems"):
                 (own / name).write_text((root / name).read_text())

@@ -1,6 +1,8 @@
 """Studies and DevicePools for tests with an API server."""
 
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from .api_server import ApiServer, Document
@@ -83,3 +85,30 @@ def wait_for(
             conditions = document.get("status", {}).get("conditions")
             raise AssertionError(f"{kind} is not {status}: {conditions}\n{states}")
         time.sleep(0.1)
+
+
+def bound_claim(
+    namespace: str, name: str, folder: Path, labels: Mapping[str, str] | None = None
+) -> list[Document]:
+    """A PersistentVolume of its own (`NAMESPACE-NAME`, at `folder`) and a claim on it, many writers."""
+    volume, size = f"{namespace}-{name}", {"storage": "1Gi"}
+    common = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": volume},
+            "spec": {
+                **common,
+                "capacity": size,
+                "hostPath": {"path": str(folder)},
+                "claimRef": {"namespace": namespace, "name": name},
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name, "namespace": namespace, "labels": dict(labels or {})},
+            "spec": {**common, "volumeName": volume, "resources": {"requests": size}},
+        },
+    ]

@@ -101,7 +101,14 @@ class SearchSpace:
 
     def params_of(self, settings: Settings) -> dict[str, int]:
         """Parameters that lead to these settings, the inverse of `ask`; none outside the space."""
-        return self._inverse(settings) or {}
+        known = self._known_params  # each ask wants them of all records
+        if settings not in known:
+            known[settings] = self._inverse(settings) or {}
+        return dict(known[settings])
+
+    @cached_property
+    def _known_params(self) -> dict[Settings, dict[str, int]]:
+        return {}
 
     def contains(self, settings: Settings) -> bool:
         """These settings are the baseline, the reference, or can be suggested."""

@@ -4,10 +4,12 @@ Nothing is kept between two asks, so that a suggestion is a function of the reco
 a study continues after any interruption as if nothing had happened, and every suggestion can be recomputed.
 """
 
+import copy
 import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -24,7 +26,7 @@ from .prior import first_trials
 from .records import baseline as baseline_of
 from .records import format_ranges, searched
 
-RETRIES = 5
+RETRIES = 1
 """So often the sampler is asked again for what was not tried; then the nearest to its suggestion is taken."""
 STARTUP_TRIALS = 10
 """Finished trials before TPE models anything: as many as the prior usually has."""
@@ -35,6 +37,24 @@ FAILED_VIOLATION = 1e3
 _GENERATION = "NSGAIISampler:generation"
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+class _Known(FrozenTrial):
+    """A trial that is never changed: a storage need not take it apart to keep a copy, nor a sampler to read it."""
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> "_Known":
+        known = cls.__new__(cls)
+        known.__dict__.update(trial.__dict__)
+        return known
+
+    def __deepcopy__(self, _memo: dict[int, object]) -> "_Known":
+        return copy.copy(self)
+
+    @cached_property
+    def constraints(self) -> dict[str, float]:
+        """As in the base class, which works them out anew for each look; TPE takes eight looks an ask."""
+        return super().constraints
 
 
 class SpaceExhausted(Exception):  # an end of the search rather than an error
@@ -152,20 +172,20 @@ def frozen_trials(
         distributions: dict[str, BaseDistribution] = {name: space.distributions[name] for name in params}
         if not trial.final or _blameless(trial):
             state = TrialState.FAIL if trial.final else TrialState.RUNNING
-            result.append(create_trial(state=state, params=params, distributions=distributions))
+            running = create_trial(state=state, params=params, distributions=distributions)
+            result.append(_Known.of(running))
             continue
         metrics = searched(trial)
         losses = [o.loss(metrics[o.name].value) if o.name in metrics else worst[o.name] for o in objectives]
-        result.append(
-            create_trial(
-                state=TrialState.COMPLETE,
-                params=params,
-                distributions=distributions,
-                values=losses,
-                constraints=_constraints(objectives, trial, metrics, baseline),
-                system_attrs={_GENERATION: finished // POPULATION},
-            )
+        complete = create_trial(
+            state=TrialState.COMPLETE,
+            params=params,
+            distributions=distributions,
+            values=losses,
+            constraints=_constraints(objectives, trial, metrics, baseline),
+            system_attrs={_GENERATION: finished // POPULATION},
         )
+        result.append(_Known.of(complete))
         finished += 1
     return result
 
