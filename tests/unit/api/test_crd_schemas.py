@@ -145,11 +145,19 @@ def test_merge_keys_are_required_fields_of_the_entries() -> None:
     )
 
 
+FIRST_STATE = ("OptimizationTrial.status", "OptimizationTrial.status.state")
+"""A record has a state from its first moment, without a write that says so."""
+
+
 def test_defaults_stand_only_on_optional_fields_of_a_spec() -> None:
     for path, node in ALL:
         with_default = {name for name, child in node.get("properties", {}).items() if "default" in child}
         assert not with_default & set(node.get("required", ())), path
-    assert not [p for p, n in ALL if "default" in n and ".spec" not in p]
+    assert not [p for p, n in ALL if "default" in n and ".spec" not in p and p not in FIRST_STATE]
+
+
+def test_a_record_without_status_is_shown_as_compressing() -> None:
+    assert [n["default"] for p, n in ALL if p in FIRST_STATE] == [{}, "Compressing"]
 
 
 def test_defaults_keep_their_bounds() -> None:
@@ -167,7 +175,8 @@ def test_defaults_keep_their_bounds() -> None:
 
 def test_what_a_study_says_of_its_space_is_not_mixed_with_defaults() -> None:
     assert not [p for p, n in ALL if ".spec.space" in p and "default" in n]
-    assert not [p for p, n in ALL if p.startswith("OptimizationTrial") and "default" in n]
+    trial = [p for p, n in ALL if p.startswith("OptimizationTrial") and "default" in n]
+    assert set(trial) == set(FIRST_STATE)
 
 
 def test_all_of_a_study_but_budget_and_suspend_is_immutable() -> None:

@@ -189,11 +189,16 @@ def test_a_status_that_is_the_same_is_not_written() -> None:
 
 @pytest.mark.parametrize(
     "update",
-    [{"progress": "4/60"}, {"best": "x"}, {"active_seconds": 15.0}, {"hypervolume": 0.5}],
+    [{"progress": "4/60"}, {"best": "x"}, {"active_seconds": 601.0}, {"hypervolume": 0.5}],
 )
 def test_numbers_can_wait(update: dict) -> None:
     one = at(status.working("Searching", None, StudyStatus(progress="3/60")), THEN)
     assert status.changed(one, one.model_copy(update=update)) == "progress"
+
+
+def test_that_time_has_passed_is_no_change() -> None:
+    one = at(status.working("Searching", None, StudyStatus(progress="3/60")), THEN)
+    assert status.changed(one, one.model_copy(update={"active_seconds": 500.0})) == "no"
 
 
 def test_a_message_of_a_condition_can_wait() -> None:

@@ -165,7 +165,6 @@ def structural(resource: Resource) -> Schema:
             properties[name] = {"type": "object"}
         else:
             properties[name] = convert(node, defaults=resource.defaults and name == "spec")
-            properties[name].pop("default", None)
     return {
         "type": "object",
         "description": raw["description"],

@@ -103,7 +103,11 @@ class FinalMeasurement(Document):
 class TrialStatus(Document):
     """How the trial went."""
 
-    state: State = Field(State.PENDING, description="Where the trial stands; the last four are final.")
+    state: State = Field(
+        State.COMPRESSING,
+        description="Where the trial stands; the last four are final. A record is made to be compressed.",
+        json_schema_extra={CRD: {"default": State.COMPRESSING.value}},
+    )
     reason: Line = Field("", description="Machine-readable cause of the state in CamelCase.")
     message: Sentence = Field("", description="A sentence for people.")
     metrics: Metrics = Field(
@@ -165,7 +169,11 @@ class OptimizationTrial(Document):
         description="What the trial tries. It never changes.",
         json_schema_extra={CRD: {RULES: [rule("self == oldSelf", "a trial's spec never changes")]}},
     )
-    status: TrialStatus = Field(default_factory=TrialStatus, description="How the trial went.")
+    status: TrialStatus = Field(
+        default_factory=TrialStatus,
+        description="How the trial went.",
+        json_schema_extra={CRD: {"default": {}}},  # so that the state shows before anything is written
+    )
 
     @property
     def number(self) -> int:

@@ -10,7 +10,7 @@ from ..api.meta import Condition
 from ..api.pool import PoolSpec, PoolStatus
 from . import observe
 from .api import NODES, POOLS, Api, Json
-from .config import OperatorConfig
+from .cache import Cache
 
 LOOK_AGAIN = 60.0
 
@@ -20,11 +20,11 @@ class PoolReconciler:
 
     Args:
         api: the API server.
-        config: the operator's configuration.
+        cache: what runs on them.
     """
 
-    def __init__(self, api: Api, config: OperatorConfig) -> None:
-        self._api, self._config = api, config
+    def __init__(self, api: Api, cache: Cache) -> None:
+        self._api, self._cache = api, cache
 
     def __call__(self, name: str) -> float | None:
         """Look at a pool once; returns the seconds to the next look, None when it is gone."""
@@ -37,7 +37,7 @@ class PoolReconciler:
         after = status_of(
             pool,
             len(nodes),
-            observe.busy(self._api, self._config, name),
+            observe.busy(self._cache, name),
             document["metadata"]["generation"],
             now,
         )

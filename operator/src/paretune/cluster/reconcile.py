@@ -3,6 +3,7 @@
 import logging
 import math
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from ..plan.actions import Action, Ask, Conclude, Copy, Finish, Run
 from ..plan.decide import decide
 from ..plan.observed import UNLIMITED, Capacity, Observed, Work
 from ..search.asking import next_trial
+from ..search.choices import SearchSpace
 from ..search.front import FrontDocument, front_document
 from ..search.objectives import resolve
 from ..search.sampler import SpaceExhausted
@@ -30,8 +32,10 @@ from ..search.space import SpaceError, available
 from . import jobs, manifests, names, observe, status, tasks
 from .after import After
 from .api import JOBS, STUDIES, TRIALS, AlreadyExists, Api, Forbidden, Json, Resource
+from .cache import Cache
 from .config import OperatorConfig
 from .events import Events
+from .known import Known, Shown, same
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +66,10 @@ class Tracking(Protocol):
         """The study is gone; its runs stay."""
 
     def problem(self, study: OptimizationStudy) -> str:
-        """Why not all of it is written; empty: it is."""
+        """Why not all of it is written; empty: it is, or will be soon."""
+
+    def settled(self, study: OptimizationStudy) -> bool:
+        """All of it is written."""
 
 
 class EarlierStudy(Exception):
@@ -91,14 +98,17 @@ class Reconciler:
     ) -> None:
         self.api, self.config, self.tracking, self.now, self.left = api, config, tracking, now, left
         self.events = Events(api, now)
-        self.records = observe.Records()
+        self.cache = Cache(api, config.namespaces)
         self.places = threading.Lock()
-        self.status_written: dict[str, datetime] = {}
+        self.known: dict[str, Known] = defaultdict(Known)
 
     def __call__(self, key: Key) -> float | None:
         """Look at a study once; returns the seconds to the next look, None: when something happens."""
         document = self.api.get(STUDIES, *key)
         if document is None:
+            return None
+        seen = (document["metadata"]["resourceVersion"], self.cache.changes(*key))
+        if self.known[document["metadata"]["uid"]].settled == seen:
             return None
         try:
             study = OptimizationStudy.model_validate(document)
@@ -115,6 +125,11 @@ class Reconciler:
                 raise
             return None  # the namespace goes, and the study with it
         return None if again is None or math.isinf(again) else again
+
+    def forget(self, key: Key, uid: str) -> None:
+        """The study is gone."""
+        self.cache.forget(*key)
+        self.known.pop(uid, None)
 
     def _unreadable(self, document: Json, error: ValidationError) -> float | None:
         """The schema of the cluster takes what this operator does not know: versions differ."""
@@ -144,9 +159,10 @@ class Look:
         self.before = study.status
         self.status = study.status
         self.objectives = resolve(study.spec)
+        self.known = owner.known[study.metadata.uid or ""]
         self.now = owner.now()
         self.trials: list[OptimizationTrial] = []
-        self.children = observe.Children((), {}, (), False)
+        self.children = observe.Children()
         self.running: dict[Work, jobs.JobSeen | None] = {}
         self._unwritten: set[int] = set()
         self._done: list[jobs.JobSeen] = []
@@ -157,7 +173,7 @@ class Look:
 
     def run(self) -> float | None:
         self._hold()
-        self.children = observe.children(self.api, self.study, self._owner.records, self.now)
+        self.children = observe.children(self.api, self._owner.cache, self.study, self.now)
         if self.children.earlier:
             return self._waits_for_earlier()
         if self.status.seed is None and not self._accept():
@@ -186,7 +202,7 @@ class Look:
 
     def _accept(self) -> bool:
         """Fix what stays fixed, or say why not."""
-        cluster = observe.cluster(self.api, self.study, self.config)
+        cluster = observe.cluster(self.api, self._owner.cache, self.study, self.config)
         found = admission.refusal(self.study, cluster)
         if found is not None:
             self._refuse(found.reason, found.message)
@@ -295,22 +311,8 @@ class Look:
             if job.work.number >= 0:
                 self._look_at(job)
         self._tell_waiting()
-        finish: Finish | None = None
         with self._owner.places:
-            capacity = self._capacity()
-            while True:
-                plan = decide(self._observed(capacity))
-                self.phase = plan.phase
-                for action in plan.actions:
-                    if isinstance(action, Finish):
-                        finish = action
-                        break
-                    self._act(action)
-                    if isinstance(action, Run):
-                        capacity = _less(capacity, action.work)
-                if finish is not None or not plan.actions:
-                    break
-            self._write_records()
+            finish = self._carry_out()
         front = self._front()
         self.status = status.counted(self.study, self.status, self.trials, self.objectives, front)
         after = After(self, finish, front)
@@ -322,8 +324,36 @@ class Look:
             self.status = self.status.model_copy(update={"finished": ""})
         self._write(facts)
         if front is not None:
-            self._owner.tracking.show(self.study, tuple(self.trials), front, _state(finish))
-        return after.again if finish is not None else self._again()
+            self._show(front, _state(finish))
+        if finish is None:
+            return self._again()
+        if after.again is None and self._owner.tracking.settled(self.study):
+            self._settle()
+        return after.again
+
+    def _carry_out(self) -> Finish | None:
+        """Decide and act until nothing is to be done now. Returns how the search ended, None: it runs."""
+        capacity = self._capacity()
+        while True:
+            plan = decide(self._observed(capacity))
+            self.phase = plan.phase
+            for action in plan.actions:
+                if isinstance(action, Finish):
+                    self._write_records()
+                    return action
+                self._act(action)
+                if isinstance(action, Run):
+                    capacity = _less(capacity, action.work)
+            if not plan.actions:
+                self._write_records()
+                return None
+
+    def _settle(self) -> None:
+        """Nothing is left to do until the study or one of its children changes."""
+        key = (self.document["metadata"]["namespace"], self.document["metadata"]["name"])
+        settled = (self.document["metadata"]["resourceVersion"], self._owner.cache.changes(*key))
+        self._owner.known[self.study.metadata.uid or ""] = Known(settled=settled)
+        self._owner.cache.release(*key)
 
     def _lost_records(self) -> str:
         """Records that somebody took away; a search without them would repeat and reuse numbers."""
@@ -424,7 +454,7 @@ class Look:
                 self._ask(number)
             case Run(work):
                 trial = self.trials[work.number]
-                self._create(work, trial.status.attempts, self.children.documents[work.number])
+                self._create(work, trial.status.attempts, trial.model_dump(mode="json", by_alias=True))
                 self.running[work] = None
                 self._record(transitions.started(trial, work, _text(self.now)))
             case Copy(number, pool, source):
@@ -437,10 +467,10 @@ class Look:
 
     def _ask(self, number: int) -> None:
         self._write_records()  # the new record names the results that it knew
-        assert self.status.intake is not None
-        space = available(self.study.spec, self.status.intake, self._runtimes())
         try:
-            trial = next_trial(self.study, space, self.objectives, self.status.seed or 0, self.trials, number)
+            trial = next_trial(
+                self.study, self._space(), self.objectives, self.status.seed or 0, self.trials, number
+            )
         except SpaceExhausted:
             self.status = self.status.model_copy(update={"exhausted": True})
             return
@@ -460,9 +490,9 @@ class Look:
             },
             "spec": trial.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         }
-        created = self._created(TRIALS, document)
-        self.children.documents[number] = created
-        self.trials.append(self._owner.records.parsed(created))
+        record = self._owner.cache.seen(TRIALS, self._created(TRIALS, document))
+        self.trials.append(record.trial)
+        self.children.versions[number] = record.version
 
     # --- what it is made from -----------------------------------------------------------------------------
 
@@ -484,7 +514,7 @@ class Look:
         for name in {device.pool for device in self.status.devices.values()}:
             pool = self._pools.get(name)
             limit = pool.spec.max_concurrent if pool else 0
-            places[name] = max(0, limit - observe.busy(self.api, self.config, name))
+            places[name] = max(0, limit - observe.busy(self._owner.cache, name))
         return Capacity(
             parallelism=self.study.spec.budget.parallelism,
             cores=UNLIMITED,
@@ -499,8 +529,15 @@ class Look:
     @property
     def _pools(self) -> dict[str, Any]:
         if not hasattr(self, "_known_pools"):
-            self._known_pools = observe.pools(self.api)
+            self._known_pools = observe.pools(self._owner.cache)
         return self._known_pools
+
+    def _space(self) -> SearchSpace:
+        assert self.status.intake is not None
+        made_from = (self.study.spec.space, self.status.intake, self._runtimes())
+        if self.known.space is None or self.known.space[0] != made_from:
+            self.known.space = (made_from, available(self.study.spec, self.status.intake, self._runtimes()))
+        return self.known.space[1]
 
     def _runtimes(self) -> dict[str, Any]:
         return {name: device.runtime for name, device in self.status.devices.items()}
@@ -518,24 +555,34 @@ class Look:
     def _front(self) -> FrontDocument | None:
         if not self.trials or not self.trials[0].final:
             return None
-        return front_document(
-            self.study,
-            self.study.metadata.uid or "",
-            self.status.seed or 0,
-            self.objectives,
-            self.trials,
-        )
+        final = tuple(trial for trial in self.trials if trial.final)
+        if self.known.front is None or not same(self.known.front[0], final):
+            metadata = self.study.metadata
+            front = front_document(
+                self.study, metadata.uid or "", self.status.seed or 0, self.objectives, self.trials
+            )
+            self.known.front = (final, front)
+        return self.known.front[1]
+
+    def _show(self, front: FrontDocument, state: str) -> None:
+        """Tell tracking what is new."""
+        generation = self.document["metadata"]["generation"]
+        before, now = self.known.shown, Shown((*self.trials, front), state, generation)
+        if before is None or not same(before.objects, now.objects) or before[1:] != now[1:]:
+            self.known.shown = now
+            self._owner.tracking.show(self.study, tuple(self.trials), front, state)
 
     # --- time and the store -------------------------------------------------------------------------------
 
     def _spend_time(self) -> None:
         """Time counts while the study is worked on, not while the operator is away."""
-        last = self._owner.status_written.get(self.study.metadata.uid or "")
-        if last is not None and not self.status.finished and not self.study.spec.suspend:
-            spent = min((self.now - last).total_seconds(), 4 * LOOK_AGAIN)
-            self.status = self.status.model_copy(
-                update={"active_seconds": round(self.status.active_seconds + spent, 1)}
-            )
+        seconds, last = self.status.active_seconds, self.known.active
+        if last is not None:
+            seconds = max(seconds, last[1])
+            if not self.status.finished and not self.study.spec.suspend:
+                seconds += min((self.now - last[0]).total_seconds(), 4 * LOOK_AGAIN)
+        self.known.active = (self.now, seconds)
+        self.status = self.status.model_copy(update={"active_seconds": round(seconds, 1)})
 
     def _note_store(self, result: Result) -> None:
         """A store that failed a stage is left alone for a while; one that served a stage is back."""
@@ -571,8 +618,8 @@ class Look:
         store = self.status.store
         retry = jobs.moment(store.retry) if store else None
         if retry is not None:
-            return max(1.0, min(LOOK_AGAIN, (retry - self.now).total_seconds() + 0.5))
-        return LOOK_AGAIN
+            return max(1.0, min(self.again, (retry - self.now).total_seconds() + 0.5))
+        return self.again
 
     # --- writing ------------------------------------------------------------------------------------------
 
@@ -620,7 +667,7 @@ class Look:
             EarlierStudy: when the name belongs to somebody else.
         """
         try:
-            return self.api.create(resource, document)
+            created = self.api.create(resource, document)
         except AlreadyExists:
             metadata = document["metadata"]
             there = self.api.get(resource, metadata["namespace"], metadata["name"])
@@ -628,7 +675,9 @@ class Look:
             wanted = {o["uid"] for o in metadata.get("ownerReferences", [])}
             if there is None or not wanted & owners or there["metadata"].get("deletionTimestamp"):
                 raise EarlierStudy(metadata["name"]) from None
-            return there
+            created = there
+        self._owner.cache.seen(resource, created)
+        return created
 
     def _record(self, trial: OptimizationTrial) -> None:
         """The record as it is from now on. It is written once a look, or before anything depends on it."""
@@ -642,12 +691,26 @@ class Look:
 
     def _write_records(self) -> None:
         for number in sorted(self._unwritten):
-            trial, document = self.trials[number], self.children.documents[number]
-            plain = trial.status.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-            if plain != document.get("status", {}):
-                written = self.api.replace(TRIALS, {**document, "status": plain}, "status")
-                self.children.documents[number] = written
-                self.trials[number] = self._owner.records.parsed(written)
+            trial = self.trials[number]
+            written = self.api.replace(
+                TRIALS,
+                {
+                    "apiVersion": trial.api_version,
+                    "kind": trial.kind,
+                    "metadata": {
+                        "namespace": trial.metadata.namespace,
+                        "name": trial.metadata.name,
+                        "uid": trial.metadata.uid,
+                        "resourceVersion": self.children.versions[number],
+                    },
+                    # The server keeps the spec as it is, whatever is sent with a status.
+                    "spec": trial.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+                    "status": trial.status.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+                },
+                "status",
+            )
+            record = self._owner.cache.seen(TRIALS, written)
+            self.trials[number], self.children.versions[number] = record.trial, record.version
             self._unwritten.discard(number)
         for job in self._done:
             self._delete(job)
@@ -664,7 +727,9 @@ class Look:
             )
 
     def _delete(self, job: jobs.JobSeen) -> None:
-        self.api.delete(JOBS, self.study.metadata.namespace, job.name, job.uid)
+        metadata = self.study.metadata
+        self.api.delete(JOBS, metadata.namespace, job.name, job.uid)
+        self._owner.cache.deleted(JOBS, metadata.namespace or "", metadata.name, job.uid)
 
     def _event(self, kind: str, reason: str, message: str) -> None:
         self._owner.events.emit(self.document, kind, reason, message)
@@ -676,8 +741,7 @@ class Look:
         change = status.changed(self.before, after)
         if change == "no":
             return
-        uid = self.study.metadata.uid or ""
-        last = self._owner.status_written.get(uid)
+        last = self.known.written
         if (
             change == "progress"
             and last is not None
@@ -688,7 +752,7 @@ class Look:
         plain = after.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         self.document = self.api.replace(STUDIES, {**self.document, "status": plain}, "status")
         self.status = self.before = after
-        self._owner.status_written[uid] = self.now
+        self.known.written = self.now
         self._adopt()
 
     # --- the end ------------------------------------------------------------------------------------------
@@ -698,7 +762,7 @@ class Look:
         metadata = self.document["metadata"]
         if names.FINALIZER not in metadata.get("finalizers", []):
             return
-        self.children = observe.children(self.api, self.study, self._owner.records, self.now)
+        self.children = observe.children(self.api, self._owner.cache, self.study, self.now)
         for job in self.children.jobs:
             self._delete(job)
         if self.status.seed is not None:
@@ -707,7 +771,7 @@ class Look:
         finalizers = [f for f in metadata["finalizers"] if f != names.FINALIZER]
         change = {"metadata": {"finalizers": finalizers, "resourceVersion": metadata["resourceVersion"]}}
         self.api.patch(STUDIES, metadata["namespace"], metadata["name"], change)
-        self._owner.records.forget([d["metadata"]["uid"] for d in self.children.documents.values()])
+        self._owner.forget((metadata["namespace"], metadata["name"]), metadata["uid"])
 
     def _purge(self) -> None:
         metadata = self.study.metadata

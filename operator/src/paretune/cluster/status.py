@@ -13,6 +13,8 @@ from ..search.objectives import ResolvedObjective
 
 READY, PROGRESSING, COMPLETE, FAILED = "Ready", "Progressing", "Complete", "Failed"
 TRACKED, PUBLISHED = "Tracked", "Published"
+ACTIVE_UNWRITTEN = 600.0
+"""Seconds of active time that an operator which is killed forgets at most."""
 Truth = Literal["True", "False", "Unknown"]
 
 
@@ -147,9 +149,13 @@ def best(front: FrontDocument, objectives: Sequence[ResolvedObjective]) -> str:
 
 
 def changed(before: StudyStatus, after: StudyStatus) -> Literal["no", "progress", "state"]:
-    """What a write of the status would tell: nothing, numbers that can wait, or a new state."""
-    if before == after:
-        return "no"
+    """What a write of the status would tell: nothing, numbers that can wait, or a new state.
+
+    That time has passed is nothing; it is written with what else there is to write, or when it is long.
+    """
+    passed = after.active_seconds - before.active_seconds
+    if before == after.model_copy(update={"active_seconds": before.active_seconds}):
+        return "progress" if passed >= ACTIVE_UNWRITTEN else "no"
     states = [
         (
             [(c.type, c.status, c.reason) for c in s.conditions],

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from kubernetes.client import ApiClient
 
-from ..cluster.api import POOLS, STUDIES, Api, ApiError, Conflict, Json
+from ..cluster.api import JOBS, PODS, POOLS, STUDIES, TRIALS, Api, ApiError, Conflict, Json, Resource
 from ..cluster.config import OperatorConfig
 from ..cluster.lease import Leadership
 from ..cluster.metrics import OperatorMetrics, States, count_requests
@@ -59,6 +59,7 @@ class Operator:
         )
         count_requests(client, self.metrics)
         reconciler = Reconciler(self.api, config, self.tracked, left=self.metrics.trial_left)
+        self.cache = reconciler.cache
         self._workers = Workers(
             self.studies,
             reconciler,
@@ -66,7 +67,9 @@ class Operator:
             observe=self._reconciled,
             conflicts=(Conflict,),
         )
-        self._pool_workers = Workers(self.pools, PoolReconciler(self.api, config), 1, conflicts=(Conflict,))
+        self._pool_workers = Workers(
+            self.pools, PoolReconciler(self.api, self.cache), 1, conflicts=(Conflict,)
+        )
         self.leadership = Leadership(
             config.lease.name,
             config.lease.namespace,
@@ -126,15 +129,32 @@ class Operator:
 
     def trial_seen(self, document: Json, *, gone: bool) -> None:
         """A trial's record changed; a study is woken when somebody takes one away."""
+        self._take_over(TRIALS, document, gone=gone)
         key = _key(document)
         if gone:
             self._states["trials"].pop(key, None)
             self.wake_owner(document)
         else:
-            self._states["trials"][key] = document.get("status", {}).get("state", "Pending")
+            self._states["trials"][key] = document.get("status", {}).get("state", "Compressing")
+
+    def job_seen(self, document: Json, *, gone: bool) -> None:
+        """A Job of a study changed."""
+        self._take_over(JOBS, document, gone=gone)
+        self.wake_owner(document)
+
+    def pod_seen(self, document: Json, *, gone: bool) -> None:
+        """A pod of a study changed."""
+        self._take_over(PODS, document, gone=gone)
+        self.wake_owner(document)
+
+    def _take_over(self, resource: Resource, document: Json, *, gone: bool) -> None:
+        if gone:
+            self.cache.gone(resource, document)
+        else:
+            self.cache.seen(resource, document)
 
     def wake_owner(self, document: Json) -> None:
-        """Something of a study changed: a Job, a pod."""
+        """Something of a study changed."""
         from ..cluster import names
 
         metadata = document["metadata"]
@@ -149,6 +169,7 @@ class Operator:
 
     def pool_seen(self, document: Json, *, gone: bool) -> None:
         """A DevicePool changed: studies may wait for it."""
+        self._take_over(POOLS, document, gone=gone)
         name = document["metadata"]["name"]
         if gone:
             self.pools.forget(name)

@@ -54,8 +54,12 @@ class Tracked:
         self._tracker.deleted(_key(study), study.status.tracking, study.metadata.uid or "")
 
     def problem(self, study: OptimizationStudy) -> str:
-        """Why not all of it is written; empty: it is."""
+        """Why not all of it is written; empty: it is, or will be soon."""
         return self._tracker.problem(_key(study))
+
+    def settled(self, study: OptimizationStudy) -> bool:
+        """All of it is written."""
+        return self._tracker.settled(_key(study))
 
     def backlog(self) -> Mapping[str, int]:
         """Studies that are not fully written, by server."""

@@ -39,12 +39,12 @@ def registry(operator: Operator) -> kopf.OperatorRegistry:
         operator.pool_seen(dict(body), gone=event["type"] == "DELETED")
 
     @kopf.on.event("batch", "v1", "jobs", labels={names.MANAGED_BY: names.MANAGER}, registry=found)
-    def job(body: kopf.Body, **_: Any) -> None:
-        operator.wake_owner(dict(body))
+    def job(event: Any, body: kopf.Body, **_: Any) -> None:
+        operator.job_seen(dict(body), gone=event["type"] == "DELETED")
 
     @kopf.on.event("v1", "pods", labels={names.STUDY: kopf.PRESENT}, registry=found)
-    def pod(body: kopf.Body, **_: Any) -> None:
-        operator.wake_owner(dict(body))
+    def pod(event: Any, body: kopf.Body, **_: Any) -> None:
+        operator.pod_seen(dict(body), gone=event["type"] == "DELETED")
 
     return found
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ..api import OptimizationStudy, OptimizationTrial
 from ..api.meta import Metadata
 from ..api.naming import trial_name
-from ..api.trial import TrialSpec
+from ..api.trial import State, TrialSpec, TrialStatus
 from .choices import SearchSpace
 from .objectives import ResolvedObjective
 from .sampler import suggest
@@ -31,4 +31,5 @@ def next_trial(
     return OptimizationTrial(
         metadata=Metadata(name=trial_name(name, number)),
         spec=TrialSpec(study_name=name, number=number, settings=suggestion.settings, ask=suggestion.ask),
+        status=TrialStatus(state=State.PENDING),
     )

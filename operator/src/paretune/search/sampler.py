@@ -40,7 +40,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 class _Known(FrozenTrial):
-    """A trial that is never changed: a storage need not take it apart to keep a copy, nor a sampler to read it."""
+    """A trial that never changes: storage need not take it apart to keep it, nor a sampler to read it."""
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "_Known":
