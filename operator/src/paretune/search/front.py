@@ -152,7 +152,7 @@ def front_document(
     axis = _leading_axis(objectives)
     by_number = {t.number: t for t in trials}
     order = sorted(numbers, key=lambda n: (points[n][axis], n))
-    share, axes = pareto.covered(objectives, trials)
+    share, axes = pareto.covered(objectives, trials, front=numbers)
     return FrontDocument(
         study=FrontStudy(name=study.metadata.name, uid=uid, seed=seed),
         objectives=tuple(

@@ -33,9 +33,17 @@ def dominates(a: Losses, b: Losses) -> bool:
 
 def nondominated(points: Mapping[int, Losses]) -> tuple[int, ...]:
     """Numbers of the points that no other dominates, ascending; of equal points the lowest number stays."""
-    front: dict[int, Losses] = {}
-    for number in sorted(points):
-        _insert(front, number, points[number])
+    if not points:
+        return ()
+    numbers = np.array(sorted(points))
+    left = np.array([points[n] for n in numbers], dtype=float)
+    order = np.lexsort(left.T[::-1])
+    left, numbers = left[order], numbers[order]
+    front: list[int] = []
+    while len(left):
+        front.append(int(numbers[0]))  # nothing dominates what comes first in lexicographic order
+        better_somewhere = (left < left[0]).any(axis=1)
+        left, numbers = left[better_somewhere], numbers[better_somewhere]
     return tuple(sorted(front))
 
 
@@ -160,14 +168,25 @@ def _coordinate(objective: ResolvedObjective, value: float, base: float) -> floa
 
 
 def covered(
-    objectives: Sequence[ResolvedObjective], trials: Sequence[OptimizationTrial], *, fresh: bool = True
+    objectives: Sequence[ResolvedObjective],
+    trials: Sequence[OptimizationTrial],
+    *,
+    fresh: bool = True,
+    front: Sequence[int] | None = None,
 ) -> tuple[float, Scale | None]:
-    """Share of the objective space that the feasible trials cover, 0..1, and the axes it refers to."""
+    """Share of the objective space that the feasible trials cover, 0..1, and the axes it refers to.
+
+    Args:
+        objectives: what is optimized.
+        trials: records, in number order.
+        fresh: judge by the fresh rounds' values where there are any, else by what the search saw.
+        front: numbers of the nondominated trials, where they are known.
+    """
     axes = scale(objectives, baseline_of(trials, fresh=fresh))
     if axes is None:
         return 0.0, None
     read = reported if fresh else searched
-    numbers = nondominated(candidates(objectives, trials, fresh=fresh))
+    numbers = set(nondominated(candidates(objectives, trials, fresh=fresh)) if front is None else front)
     points = [axes.coordinates(read(t)) for t in trials if t.number in numbers]
     return axes.share([p for p in points if p is not None]), axes
 
