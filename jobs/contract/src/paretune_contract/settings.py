@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from enum import StrEnum
-from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -134,7 +133,7 @@ class Settings(Document):
 
     def digest(self) -> str:
         """sha256 (hex) of the canonical form."""
-        return _digest(self)
+        return hashlib.sha256(json.dumps(self.canonical(), sort_keys=True).encode()).hexdigest()
 
     def sentence(self) -> str:
         """The settings in a few words: `int8 per tensor, 50% sparse, 16 clusters (int8)`."""
@@ -153,11 +152,6 @@ class Settings(Document):
         if self.layers:
             words.append(f"{len(self.layers)} layer override{'s' if len(self.layers) > 1 else ''}")
         return ", ".join(words) or "untouched"
-
-
-@lru_cache(maxsize=1 << 14)  # a search asks for those of all its records, again and again
-def _digest(settings: Settings) -> str:
-    return hashlib.sha256(json.dumps(settings.canonical(), sort_keys=True).encode()).hexdigest()
 
 
 def _normalised(data: dict[str, Any]) -> dict[str, Any]:

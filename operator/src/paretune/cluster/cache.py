@@ -9,6 +9,7 @@ ended are read anew. From time to time everything is listed, since a watch can l
 import json
 import threading
 import time
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -19,7 +20,12 @@ from .api import JOBS, PODS, POOLS, TRIALS, Api, Json, Resource
 
 _CONTROLLER = "batch.kubernetes.io/controller-uid"
 RELIST = 300.0
-"""Seconds after which a study's children are listed again."""
+"""Seconds after which what is watched is listed again."""
+RELIST_RECORDS = 60.0
+"""Seconds after which a study's records are listed again: they are not watched."""
+PARSED = 1000
+"""Records that are kept parsed, which takes ten times the memory of their text."""
+_LISTED = {TRIALS: RELIST_RECORDS, JOBS: RELIST, PODS: RELIST}
 
 Group = tuple[str, str]
 """Namespace, and the label that tells the study."""
@@ -36,7 +42,7 @@ class Record:
         self.study_uid = str(metadata.get("labels", {}).get(names.STUDY_UID, ""))
         kept = ("name", "namespace", "uid", "labels", "creationTimestamp")
         plain = {**document, "metadata": {key: metadata[key] for key in kept if key in metadata}}
-        self._text = json.dumps(plain, separators=(",", ":")).encode()
+        self._text = zlib.compress(json.dumps(plain, separators=(",", ":")).encode(), 1)
         self._trial: OptimizationTrial | None = None
 
     @property
@@ -47,7 +53,7 @@ class Record:
             ValidationError: when it is not what this version writes.
         """
         if self._trial is None:
-            document = json.loads(self._text)
+            document = json.loads(zlib.decompress(self._text))
             created = document["metadata"].get("creationTimestamp", "")
             # A trial begins with its record; that costs no write of its own.
             document["status"] = {"started": created, **document.get("status", {})}
@@ -124,6 +130,7 @@ class Cache:
         self._versions: dict[str, int] = {}
         self._deleted: dict[str, float] = {}
         self._listed: dict[object, float] = {}
+        self._looked_at: dict[Group, None] = {}
         self._changes: dict[Group, int] = defaultdict(int)
 
     # --- what comes in ------------------------------------------------------------------------------------
@@ -174,11 +181,12 @@ class Cache:
     def children(self, namespace: str, study: str) -> tuple[list[Record], list[Json], list[Json]]:
         """Trials, Jobs and pods that bear a study's label; listed, when that was long ago."""
         group = _group_of(namespace, study)
-        if self._due(group):
-            for resource in (TRIALS, JOBS, PODS):
+        for resource, seconds in _LISTED.items():
+            if self._due((resource, group), seconds):
                 self._list(resource, namespace, f"{names.STUDY}={group[1]}", [group])
-            self._listed[group] = self._clock()
+                self._listed[resource, group] = self._clock()
         with self._lock:
+            self._make_room(group)
             trials, jobs, pods = (list(self._objects[r][group].values()) for r in (TRIALS, JOBS, PODS))
         return trials, jobs, pods
 
@@ -221,8 +229,12 @@ class Cache:
     def release(self, namespace: str, study: str) -> None:
         """Nobody looks at the study's records for now: keep them small."""
         with self._lock:
-            for record in self._objects[TRIALS][_group_of(namespace, study)].values():
-                record.release()
+            self._release(_group_of(namespace, study))
+
+    def _release(self, group: Group) -> None:
+        self._looked_at.pop(group, None)
+        for record in self._objects[TRIALS][group].values():
+            record.release()
 
     def forget(self, namespace: str, study: str) -> None:
         """The study is gone."""
@@ -231,17 +243,35 @@ class Cache:
             for resource in (TRIALS, JOBS, PODS):
                 for uid in self._objects[resource].pop(group, {}):
                     self._versions.pop(uid, None)
-            self._listed.pop(group, None)
+                self._listed.pop((resource, group), None)
+            self._looked_at.pop(group, None)
+            self._changes.pop(group, None)
+
+    def doubt(self, namespace: str, study: str) -> None:
+        """What is known was refused by the API server: list it at the next look."""
+        with self._lock:
+            for resource in _LISTED:
+                self._listed.pop((resource, _group_of(namespace, study)), None)
 
     # --- lists --------------------------------------------------------------------------------------------
 
-    def _due(self, what: object) -> bool:
+    def _due(self, what: object, seconds: float = RELIST) -> bool:
         with self._lock:
             now = self._clock()
-            due = now - self._listed.get(what, float("-inf")) > RELIST
+            due = now - self._listed.get(what, float("-inf")) > seconds
             if due:
                 self._deleted = {uid: at for uid, at in self._deleted.items() if now - at < RELIST}
             return due
+
+    def _make_room(self, group: Group) -> None:
+        """Keep the records parsed that were looked at last."""
+        self._looked_at.pop(group, None)
+        self._looked_at[group] = None
+        kept = 0
+        for other in reversed(list(self._looked_at)):
+            kept += len(self._objects[TRIALS][other])
+            if kept > PARSED and other != group:
+                self._release(other)
 
     def _list(self, resource: Resource, namespace: str | None, selector: str, groups: list[Group]) -> None:
         """Take over a list: what was known before and is not in it is gone."""

@@ -3,7 +3,7 @@
 import logging
 import math
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -31,11 +31,11 @@ from ..search.sampler import SpaceExhausted
 from ..search.space import SpaceError, available
 from . import jobs, manifests, names, observe, status, tasks
 from .after import After
-from .api import JOBS, STUDIES, TRIALS, AlreadyExists, Api, Forbidden, Json, Resource
+from .api import JOBS, STUDIES, TRIALS, AlreadyExists, Api, Conflict, Forbidden, Json, Resource
 from .cache import Cache
 from .config import OperatorConfig
 from .events import Events
-from .known import Known, Shown, same
+from .known import Known
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,8 @@ LOOK_AGAIN = 15.0
 REFUSED_LOOK = 60.0
 WAITING_AFTER = 10.0
 """Seconds without a pod before a trial says so."""
+WARM = 8
+"""Studies whose search space is kept, with what it knows of a thousand records."""
 TERMINATING = "because it is being terminated"
 STORE_PAUSE, STORE_LONGEST = 15.0, 300.0
 INTAKE_DEADLINE = 3600
@@ -101,6 +103,8 @@ class Reconciler:
         self.cache = Cache(api, config.namespaces)
         self.places = threading.Lock()
         self.known: dict[str, Known] = defaultdict(Known)
+        self._warm: dict[str, None] = {}
+        self._warm_lock = threading.Lock()
 
     def __call__(self, key: Key) -> float | None:
         """Look at a study once; returns the seconds to the next look, None: when something happens."""
@@ -120,11 +124,29 @@ class Reconciler:
             return None
         try:
             again = look.run()
+        except Conflict:
+            self.cache.doubt(*key)
+            raise
         except Forbidden as error:
             if TERMINATING not in error.message:
                 raise
             return None  # the namespace goes, and the study with it
         return None if again is None or math.isinf(again) else again
+
+    def warm(self, uid: str) -> None:
+        """A study is searched; of those that were not for longest, what takes much memory is forgotten."""
+        with self._warm_lock:
+            self._warm.pop(uid, None)
+            self._warm[uid] = None
+            while len(self._warm) > WARM:
+                known = self.known.get(oldest := next(iter(self._warm)))
+                del self._warm[oldest]
+                if known is not None:
+                    known.space = known.front = None
+
+    def trial_states(self) -> Counter[str]:
+        """Trials of all studies by state."""
+        return sum((known.states for known in list(self.known.values())), Counter())
 
     def forget(self, key: Key, uid: str) -> None:
         """The study is gone."""
@@ -315,6 +337,7 @@ class Look:
             finish = self._carry_out()
         front = self._front()
         self.status = status.counted(self.study, self.status, self.trials, self.objectives, front)
+        self.known.states = Counter(trial.status.state.value for trial in self.trials)
         after = After(self, finish, front)
         facts = (*status.working(self.phase, finish, self.status), *after.facts(), *self._tracked())
         if finish is not None and finish.reason != "Suspended" and not self.status.finished:
@@ -352,7 +375,7 @@ class Look:
         """Nothing is left to do until the study or one of its children changes."""
         key = (self.document["metadata"]["namespace"], self.document["metadata"]["name"])
         settled = (self.document["metadata"]["resourceVersion"], self._owner.cache.changes(*key))
-        self._owner.known[self.study.metadata.uid or ""] = Known(settled=settled)
+        self._owner.known[self.study.metadata.uid or ""] = Known(states=self.known.states, settled=settled)
         self._owner.cache.release(*key)
 
     def _lost_records(self) -> str:
@@ -535,6 +558,7 @@ class Look:
     def _space(self) -> SearchSpace:
         assert self.status.intake is not None
         made_from = (self.study.spec.space, self.status.intake, self._runtimes())
+        self._owner.warm(self.study.metadata.uid or "")
         if self.known.space is None or self.known.space[0] != made_from:
             self.known.space = (made_from, available(self.study.spec, self.status.intake, self._runtimes()))
         return self.known.space[1]
@@ -555,21 +579,21 @@ class Look:
     def _front(self) -> FrontDocument | None:
         if not self.trials or not self.trials[0].final:
             return None
-        final = tuple(trial for trial in self.trials if trial.final)
-        if self.known.front is None or not same(self.known.front[0], final):
+        made_from = hash(tuple((t.number, self.children.versions[t.number]) for t in self.trials if t.final))
+        if self.known.front is None or self.known.front[0] != made_from:
             metadata = self.study.metadata
             front = front_document(
                 self.study, metadata.uid or "", self.status.seed or 0, self.objectives, self.trials
             )
-            self.known.front = (final, front)
+            self.known.front = (made_from, front)
         return self.known.front[1]
 
     def _show(self, front: FrontDocument, state: str) -> None:
         """Tell tracking what is new."""
-        generation = self.document["metadata"]["generation"]
-        before, now = self.known.shown, Shown((*self.trials, front), state, generation)
-        if before is None or not same(before.objects, now.objects) or before[1:] != now[1:]:
-            self.known.shown = now
+        versions = hash(tuple(self.children.versions.items()))
+        shown = (versions, state, self.document["metadata"]["generation"])
+        if self.known.shown != shown:
+            self.known.shown = shown
             self._owner.tracking.show(self.study, tuple(self.trials), front, state)
 
     # --- time and the store -------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from kubernetes.client import ApiClient
 
-from ..cluster.api import JOBS, PODS, POOLS, STUDIES, TRIALS, Api, ApiError, Conflict, Json, Resource
+from ..cluster.api import JOBS, PODS, POOLS, STUDIES, Api, ApiError, Conflict, Json, Resource
 from ..cluster.config import OperatorConfig
 from ..cluster.lease import Leadership
 from ..cluster.metrics import OperatorMetrics, States, count_requests
@@ -48,7 +48,7 @@ class Operator:
         self.pools: ReconcileQueue[str] = ReconcileQueue()
         self.watches = Watches([WATCHED])
         self._seen: dict[Key, str] = {}
-        self._states: dict[str, dict[Key, str]] = {"studies": {}, "trials": {}}
+        self._states: dict[Key, str] = {}
         self._stop = threading.Event()
         self.metrics = OperatorMetrics(
             states=self._count,
@@ -59,7 +59,7 @@ class Operator:
         )
         count_requests(client, self.metrics)
         reconciler = Reconciler(self.api, config, self.tracked, left=self.metrics.trial_left)
-        self.cache = reconciler.cache
+        self._reconciler, self.cache = reconciler, reconciler.cache
         self._workers = Workers(
             self.studies,
             reconciler,
@@ -120,22 +120,12 @@ class Operator:
         self.watches.seen(WATCHED)
         if gone:
             self._seen.pop(key, None)
-            self._states["studies"].pop(key, None)
+            self._states.pop(key, None)
             self.studies.forget(key)
             return
         self._seen[key] = document["metadata"]["resourceVersion"]
-        self._states["studies"][key] = state_of(document)
+        self._states[key] = state_of(document)
         self.studies.wake(key)
-
-    def trial_seen(self, document: Json, *, gone: bool) -> None:
-        """A trial's record changed; a study is woken when somebody takes one away."""
-        self._take_over(TRIALS, document, gone=gone)
-        key = _key(document)
-        if gone:
-            self._states["trials"].pop(key, None)
-            self.wake_owner(document)
-        else:
-            self._states["trials"][key] = document.get("status", {}).get("state", "Compressing")
 
     def job_seen(self, document: Json, *, gone: bool) -> None:
         """A Job of a study changed."""
@@ -186,7 +176,7 @@ class Operator:
                 key = _key(document)
                 fresh &= self._seen.get(key) == document["metadata"]["resourceVersion"]
                 self._seen.setdefault(key, "")
-                self._states["studies"][key] = state_of(document)
+                self._states[key] = state_of(document)
                 self.studies.wake(key)
         if fresh or WATCHED in self.watches.unsynced():
             self.watches.synced(WATCHED)
@@ -204,10 +194,7 @@ class Operator:
                 pause = RESYNC_SOON
 
     def _count(self) -> States:
-        return States(
-            studies=Counter(list(self._states["studies"].values())),
-            trials=Counter(list(self._states["trials"].values())),
-        )
+        return States(studies=Counter(list(self._states.values())), trials=self._reconciler.trial_states())
 
 
 def state_of(study: Mapping[str, Any]) -> str:

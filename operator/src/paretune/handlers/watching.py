@@ -1,4 +1,8 @@
-"""kopf's handlers: parse, wake, delegate. They write nothing to the objects they see."""
+"""kopf's handlers: parse, wake, delegate. They write nothing to the objects they see.
+
+Trial records are not watched: nobody but the operator writes them, and thousands would take more memory than
+all else. That somebody takes one away is seen when they are listed, every minute.
+"""
 
 from typing import Any
 
@@ -29,10 +33,6 @@ def registry(operator: Operator) -> kopf.OperatorRegistry:
     @kopf.on.event(GROUP, VERSION, "optimizationstudies", registry=found)
     def study(event: Any, body: kopf.Body, **_: Any) -> None:
         operator.study_seen(dict(body), gone=event["type"] == "DELETED")
-
-    @kopf.on.event(GROUP, VERSION, "optimizationtrials", registry=found)
-    def trial(event: Any, body: kopf.Body, **_: Any) -> None:
-        operator.trial_seen(dict(body), gone=event["type"] == "DELETED")
 
     @kopf.on.event(GROUP, VERSION, "devicepools", registry=found)
     def pool(event: Any, body: kopf.Body, **_: Any) -> None:

@@ -98,12 +98,12 @@ def suggest(
     """
     earlier = sorted((t for t in trials if t.number < number), key=lambda t: t.number)
     known = format_ranges(t.number for t in earlier if t.final)
-    taken = frozenset(t.settings.digest() for t in earlier)
+    taken = frozenset(t.settings for t in earlier)
 
     first = first_trials(space)
     if number < len(first):
         settings, origin = first[number]
-        if settings.digest() not in taken:
+        if settings not in taken:
             ask = Ask(seed=derive_seed(seed, number, 0), seen=known, origin=origin)
             return Suggestion(settings, ask)
 
@@ -115,13 +115,13 @@ def suggest(
         study.sampler = _sampler(sampler, derived)
         trial = study.ask()
         settings = space.ask(trial)
-        if settings.digest() not in taken:
+        if settings not in taken:
             return Suggestion(settings, Ask(seed=derived, seen=known, retry=retry))
         # The rejected one stays RUNNING: the constant liar then keeps the next retry away from it.
 
     derived = derive_seed(seed, number, RETRIES + 1)
     for near in space.around(settings, order=derived):
-        if near.digest() not in taken:
+        if near not in taken:
             return Suggestion(near, Ask(seed=derived, seen=known, retry=RETRIES + 1))
     raise SpaceExhausted(f"all that can be suggested for trial {number} has been tried")
 
