@@ -23,12 +23,8 @@ ALLOWED = {"paretune.dev/allow": "true"}
 NOT_ALWAYS: dict[Grant, str] = {
     ("paretune.dev", "optimizationtrials", "get"): "read one by one only when a name is taken already",
     ("batch", "jobs", "get"): "read one by one only when a name is taken already",
-    ("", "pods", "get"): "goes with list and watch, which tell as much",
     ("paretune.dev", "optimizationstudies/finalizers", "update"): "checked within the creation of a child",
     ("paretune.dev", "optimizationtrials/finalizers", "update"): "checked within the creation of a child",
-    ("paretune.dev", "optimizationstudies/status", "patch"): "kopf's, whose handlers write nothing today",
-    ("paretune.dev", "optimizationtrials/status", "patch"): "kopf's, whose handlers write nothing today",
-    ("paretune.dev", "devicepools/status", "patch"): "kopf's, whose handlers write nothing today",
 }
 """Granted, and not asked for in so many words by every study."""
 

@@ -12,20 +12,20 @@ READ = {"get", "list", "watch"}
 
 IN_NAMESPACES: dict[str, set[str]] = {
     "paretune.dev/optimizationstudies": READ | {"patch"},
-    "paretune.dev/optimizationstudies/status": {"update", "patch"},
+    "paretune.dev/optimizationstudies/status": {"update"},
     "paretune.dev/optimizationstudies/finalizers": {"update"},
-    "paretune.dev/optimizationtrials": READ | {"create"},
-    "paretune.dev/optimizationtrials/status": {"update", "patch"},
+    "paretune.dev/optimizationtrials": {"get", "list", "create"},
+    "paretune.dev/optimizationtrials/status": {"update"},
     "paretune.dev/optimizationtrials/finalizers": {"update"},
     "batch/jobs": READ | {"create", "delete"},
-    "/pods": READ,
+    "/pods": {"list", "watch"},
     "/events": {"list", "create"},
     "/configmaps": {"create"},
     "/persistentvolumeclaims": {"get"},
 }
 IN_THE_CLUSTER: dict[str, set[str]] = {
     "paretune.dev/devicepools": READ,
-    "paretune.dev/devicepools/status": {"update", "patch"},
+    "paretune.dev/devicepools/status": {"update"},
     "/nodes": {"list"},
 }
 """What has no namespace: no Role can grant it."""
