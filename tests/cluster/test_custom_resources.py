@@ -262,6 +262,31 @@ def test_settings_of_a_layer_need_the_data_that_those_of_the_model_need(
     assert says(refused, "spec.space.layers", words), refused.message
 
 
+@pytest.mark.parametrize(
+    ("device", "schemes"),
+    [
+        ({"runtime": "edgetpu"}, ["none", "int8", "float16"]),
+        ({"runtime": "ethos-u", "target": "ethos-u55-128"}, ["int8", "int4"]),
+        ({"runtime": "tflm"}, ["dynamic"]),
+    ],
+)
+def test_schemes_that_a_runtime_of_the_study_cannot_run_are_refused(
+    api: ApiServer, namespace: str, device: Document, schemes: list[str]
+) -> None:
+    changes = [("spec/devices/1", {"name": "mcu", **device}), ("spec/space/quantization/schemes", schemes)]
+    simple = [("spec/space/clustering", ABSENT), ("spec/space/quantization/io", ABSENT)]
+    refused = refusal(api, namespace, edited(STUDY, *changes, *simple))
+    assert says(refused, "spec.space.quantization.schemes", "edgetpu runs int8", "leave the others out")
+
+
+@pytest.mark.parametrize("schemes", [["none", "int8"], ["int8"], ABSENT])
+def test_schemes_that_a_runtime_of_the_study_runs_are_accepted(
+    api: ApiServer, namespace: str, schemes: Any
+) -> None:
+    changes = [("spec/devices/1", {"name": "mcu", "runtime": "edgetpu"})]
+    api.create(edited(STUDY, *changes, ("spec/space/quantization/schemes", schemes)), namespace, dryRun="All")
+
+
 def test_without_devices_objectives_are_on_cpu(api: ApiServer, namespace: str) -> None:
     objectives = [{"metric": "latency"}, {"metric": "peakMemory", "device": "cpu"}]
     bare = edited(STUDY, ("spec/devices", ABSENT), ("spec/objectives", objectives))

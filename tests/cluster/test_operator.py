@@ -236,15 +236,31 @@ def test_a_store_that_is_down_fails_no_trial_and_stops_new_stages(
     assert {t["status"]["state"] for t in trials(api, namespace)} <= {"Complete", "Infeasible"}
 
 
-def test_a_device_without_nodes_says_unschedulable_and_fails_its_measurements(
-    api: ApiServer, namespace: str, running: OperatorProcess
+def test_a_baseline_waits_for_a_node_and_a_candidate_fails_without_one(
+    api: ApiServer, namespace: str, running: OperatorProcess, nodes: SimulatedNodes
 ) -> None:
-    api.apply(pool("empty", nodeSelector={"pool": "nowhere"}, pendingDeadline="3s"))
-    api.create(study("kws", devices=[{"name": "d0", "pool": "empty"}]), namespace)
-    failed = wait_for(api, namespace, "kws", "Failed")
-    assert condition(failed, "Failed")["reason"] == "BaselineFailed"
-    assert trials(api, namespace)[0]["status"]["reason"] == "Unschedulable"
-    api.delete("/apis/paretune.dev/v1alpha1/devicepools/empty")
+    api.apply(pool("shy", pendingDeadline="3s"))
+    budget = {"trials": 4, "parallelism": 1}
+    api.create(study("kws", devices=[{"name": "d0", "pool": "shy"}], budget=budget), namespace)
+
+    def states() -> list[tuple[str, str]]:
+        return [(t["status"].get("state", ""), t["status"].get("reason", "")) for t in trials(api, namespace)]
+
+    def baseline_was_tried_again() -> bool:
+        found = trials(api, namespace)
+        return bool(found) and found[0]["status"].get("attempts", 0) >= 2
+
+    until(baseline_was_tried_again, 120, "the baseline waits for its pool")
+    assert states()[0][1] in ("Unschedulable", "")
+    assert condition(api.get(path(namespace, "kws")), "Failed")["status"] == "False"
+    nodes.add("shy-1", labels={"pool": "shy"})
+    until(lambda: states()[0][0] == "Complete", 120, "the baseline is measured once there is a node")
+    nodes.remove("shy-1")
+    until(lambda: ("Failed", "Unschedulable") in states(), 120, "a candidate without a node fails")
+    nodes.add("shy-1", labels={"pool": "shy"})
+    wait_for(api, namespace, "kws", "Complete")
+    nodes.remove("shy-1")
+    api.delete("/apis/paretune.dev/v1alpha1/devicepools/shy")
 
 
 def test_a_quota_is_named_and_waited_for(api: ApiServer, namespace: str, running: OperatorProcess) -> None:

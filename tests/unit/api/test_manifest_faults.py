@@ -94,7 +94,7 @@ ONE_FAULT = [
     ("spec/space/sparsity/max", float("nan"), "spec.space.sparsity.max", "finite number"),
     ("spec/dataset/scale", "1", "spec.dataset.scale", "a number, or a list of numbers"),
     ("spec/dataset/scale", [1, True], "spec.dataset.scale", "a number, or a list of numbers"),
-    ("spec/dataset/scale", [], "spec.dataset.scale", "1 to 4096 numbers"),
+    ("spec/dataset/scale", [], "spec.dataset.scale", "1 to 1024 numbers"),
     ("spec/model/secretRef/name", "admin", "spec.model.secretRef.name", "begins with 'paretune-'"),
     ("spec/devices/0/threads", 0, "spec.devices[0].threads", "at least 1"),
     ("spec/compress", {"resources": {"limits": {"cpu": 0.5}}}, "spec.compress.resources.limits.cpu", '"0.5" or 500m'),
@@ -199,6 +199,30 @@ def test_cross_field_faults_are_found_beside_wrong_types() -> None:
     paths = [f.path for f in found(("spec/budget/trials", "x"), ("spec/objectives/1/device", "pii"))]
 
     assert paths == ["spec.objectives[1].device", "spec.budget.trials"]
+
+
+@pytest.mark.parametrize(
+    ("device", "schemes", "wrong"),
+    [
+        ({"runtime": "edgetpu"}, ["none", "int8", "float16"], "float16"),
+        ({"runtime": "ethos-u", "target": "ethos-u55-128"}, ["int8", "int4", "dynamic"], "int4, dynamic"),
+        ({"runtime": "tflm"}, ["dynamic"], "dynamic"),
+    ],
+)
+def test_schemes_that_a_described_runtime_cannot_run_are_named(
+    device: dict[str, Any], schemes: list[str], wrong: str
+) -> None:
+    changes = [("spec/devices/1", {"name": "mcu", **device}), ("spec/space/quantization/schemes", schemes)]
+    simple = [("spec/space/clustering", REMOVED), ("spec/space/quantization/io", REMOVED)]
+    (fault,) = found(*changes, *simple)
+    assert (fault.path, fault.value) == ("spec.space.quantization.schemes", wrong)
+    assert f"spec.devices[1] has runtime {device['runtime']}" in fault.message
+
+
+def test_all_schemes_of_a_described_runtime_leave_the_choice_to_the_plan() -> None:
+    everything = ["none", "float16", "dynamic", "int8", "int16x8", "int4"]
+    device = {"name": "mcu", "runtime": "edgetpu"}
+    assert not found(("spec/devices/1", device), ("spec/space/quantization/schemes", everything))
 
 
 def test_one_device_stands_in_for_an_objective_that_names_none() -> None:

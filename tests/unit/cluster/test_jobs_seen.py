@@ -415,6 +415,23 @@ def test_a_pod_that_the_quota_refuses_is_told_with_the_servers_words() -> None:
     assert found.since == datetime(2026, 3, 1, 10, tzinfo=UTC)
 
 
+def test_what_the_kubelet_says_of_a_pod_that_does_not_start_is_told() -> None:
+    creating = pod(phase="Pending")
+    text = 'MountVolume.SetUp failed for volume "secret-model" : secret "paretune-models" not found'
+    found = seen(job(), creating, refusal=text)
+    assert (found.waits, found.message) == ("ContainerCreating", text)
+
+
+def test_a_pod_is_being_created_from_when_a_node_took_it() -> None:
+    creating = pod(phase="Pending")
+    assert jobs.creating_since(creating) is None
+    taken = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-03-01T10:00:05Z"}
+    creating["status"]["conditions"] = [taken]
+    assert jobs.creating_since(creating) == datetime(2026, 3, 1, 10, 0, 5, tzinfo=UTC)
+    creating["status"]["phase"] = "Running"
+    assert jobs.creating_since(creating) is None
+
+
 def test_a_job_whose_pod_is_not_there_yet_says_so() -> None:
     assert seen(job()).waits == jobs.NO_POD
 

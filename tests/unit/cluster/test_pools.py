@@ -35,6 +35,38 @@ def test_a_ready_node_without_taints_is_anybodys() -> None:
     assert fits(node(), pool().spec)
 
 
+@pytest.mark.parametrize(
+    ("terms", "fit"),
+    [
+        ([[("board", "In", ["rpi4", "rpi5"])]], True),
+        ([[("board", "In", ["jetson"])]], False),
+        ([[("board", "In", ["jetson"])], [("cores", "Exists", [])]], True),
+        ([[("board", "Exists", []), ("cores", "Gt", ["4"])]], False),
+        ([[("cores", "Gt", ["3"]), ("cores", "Lt", ["5"])]], True),
+        ([[("board", "NotIn", ["rpi4"])]], False),
+        ([[("gpu", "DoesNotExist", [])]], True),
+        ([[("board", "Gt", ["3"])]], False),
+        ([[]], False),
+    ],
+)
+def test_required_node_affinity_decides_as_the_scheduler_does(terms: list, fit: bool) -> None:
+    expressions = [
+        {"matchExpressions": [{"key": k, "operator": o, "values": v} for k, o, v in term]} for term in terms
+    ]
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": expressions}}
+    labelled = node()
+    labelled["metadata"]["labels"] = {"board": "rpi4", "cores": "4"}
+    assert fits(labelled, pool(affinity={"nodeAffinity": required}).spec) is fit
+
+
+def test_node_affinity_can_name_a_node() -> None:
+    fields = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [fields]}}
+    assert fits(node(), pool(affinity={"nodeAffinity": required}).spec)
+    other = {**node(), "metadata": {"name": "m"}}
+    assert not fits(other, pool(affinity={"nodeAffinity": required}).spec)
+
+
 @pytest.mark.parametrize("ready", ["False", "Unknown"])
 def test_a_node_that_is_not_ready_does_not_count(ready: str) -> None:
     assert not fits(node(ready=ready), pool().spec)

@@ -78,6 +78,28 @@ def test_what_the_world_did_is_tried_again_three_times(result: Result) -> None:
     assert one.status.finished == NOW
 
 
+def test_each_cause_has_tries_of_its_own() -> None:
+    one = trial()
+    for _ in range(20):  # a store that was down for long
+        one = transitions.postponed(one, DOWN)
+    one = ended(one, Result(reason=Reason.OUT_OF_MEMORY, message="killed"))
+    for _ in range(3):
+        one = ended(one, GONE)
+        assert one.status.state is State.PENDING
+    assert (one.status.attempts, one.status.retries) == (24, {"OutOfMemory": 1, "Interrupted": 3})
+    assert ended(one, GONE).status.state is State.FAILED
+
+
+def test_a_stage_that_ends_well_gives_the_next_one_all_tries_again() -> None:
+    one = ended(ended(trial(), GONE), GONE)
+    sha = "0" * 64
+    made = CompressResult.model_validate(
+        {"artifact": {"path": "c.tflite", "sha256": sha, "bytes": 9}, "inspection": INSPECTION}
+    )
+    after = ended(one, made)
+    assert (after.status.attempts, after.status.retries) == (2, {}), "names of Jobs are not used again"
+
+
 def test_a_stage_that_was_killed_is_tried_once_more() -> None:
     killed = Result(reason=Reason.OUT_OF_MEMORY, message="killed")
     again = ended(trial(), killed)

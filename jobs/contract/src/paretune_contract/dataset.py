@@ -8,7 +8,7 @@ from pydantic import Field
 from .base import Document
 
 Uri = Annotated[str, Field(min_length=1, max_length=2048)]
-PerChannel = Annotated[tuple[float, ...], Field(min_length=1, max_length=4096)]
+PerChannel = Annotated[tuple[float, ...], Field(min_length=1, max_length=1024)]
 
 
 class Split(StrEnum):

@@ -129,8 +129,8 @@ def _number_or_list(value: Any) -> Any:
     for number in numbers:
         if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
             raise complaint("expected a number, or a list of numbers, one per channel")
-    if not 1 <= len(numbers) <= 4096:
-        raise complaint(f"expected 1 to 4096 numbers, one per channel; found {len(numbers)}")
+    if not 1 <= len(numbers) <= 1024:
+        raise complaint(f"expected 1 to 1024 numbers, one per channel; found {len(numbers)}")
     return tuple(float(n) for n in numbers) if isinstance(value, list | tuple) else float(value)
 
 
@@ -143,7 +143,7 @@ PerChannelNumber = Annotated[
         {
             "x-kubernetes-preserve-unknown-fields": True,
             "minItems": 1,
-            "maxItems": 4096,
+            "maxItems": 1024,
             "minLength": 1,
             "maxLength": 0,
             "minProperties": 1,

@@ -1,6 +1,6 @@
 """OptimizationStudy: what a user applies."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -246,6 +246,16 @@ class Runtime(StrEnum):
     EDGETPU = "edgetpu"
     ETHOS_U = "ethos-u"
     TFLM = "tflm"
+
+
+RUNNABLE: Mapping[Runtime, frozenset[Scheme]] = {
+    Runtime.LITERT: frozenset(Scheme),
+    Runtime.TFLM: frozenset({Scheme.NONE, Scheme.INT8, Scheme.INT16X8, Scheme.INT4}),
+    Runtime.ETHOS_U: frozenset({Scheme.INT8, Scheme.INT16X8}),
+    Runtime.EDGETPU: frozenset({Scheme.INT8}),
+}
+"""What each runtime executes: TFLM has no dynamic-range kernels; the Ethos-U maps int8 and int16 activations
+onto the NPU and int4 crashes its compiler; the Edge TPU compiler takes full int8 models only."""
 
 
 def target_rules(is_ethos: str) -> tuple[dict[str, Any], ...]:
@@ -551,6 +561,17 @@ def _device_of(objective: str) -> str:
     )
 
 
+def _runs(device: str, spec: str) -> str:
+    """CEL: all schemes that the study lists run on the device's runtime; `none` is the baseline's."""
+    schemes = f"{spec}.space.quantization.schemes"
+    able = [
+        f"{device}.runtime == '{runtime.value}' && {schemes}.all(s, s in "
+        f"{sorted({Scheme.NONE.value, *(s.value for s in found)})})"
+        for runtime, found in RUNNABLE.items()
+    ]
+    return "(" + " || ".join(able) + ")"
+
+
 def _spec_rules(schema: dict[str, Any]) -> None:
     """Rules that look at several sections, and the ones that keep accepted studies as they are."""
     schema[RULES] = [
@@ -627,6 +648,15 @@ def _spec_rules(schema: dict[str, Any]) -> None:
             "!(l.quantization.scheme in ['int8', 'int16x8', 'int4']))",
             "scheme int8, int16x8 or int4 of a layer needs dataset.calibration; give it, or leave it out",
             ".space.layers",
+        ),
+        rule(
+            "!has(self.devices) || !has(self.space) || !has(self.space.quantization) || "
+            "!has(self.space.quantization.schemes) || "
+            f"size(self.space.quantization.schemes) == {len(Scheme)} || "
+            f"self.devices.all(d, has(d.pool) || !has(d.runtime) || {_runs('d', 'self')})",
+            "the runtime of a device cannot run one of the schemes: edgetpu runs int8; ethos-u int8 and "
+            "int16x8; tflm int8, int16x8, int4; leave the others out, or leave schemes out",
+            ".space.quantization.schemes",
         ),
         *_frozen([name for name in schema["properties"] if name not in MUTABLE]),
     ]

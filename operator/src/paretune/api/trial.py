@@ -126,7 +126,12 @@ class TrialStatus(Document):
     steps: Annotated[tuple[Step, ...], Field(max_length=64)] = Field(
         (), description="Steps and what they cost."
     )
-    attempts: Annotated[int, Field(ge=0)] = Field(0, description="Times that a stage of the trial began.")
+    attempts: Annotated[int, Field(ge=0)] = Field(
+        0, description="Times that a stage of the trial began again."
+    )
+    retries: Annotated[dict[Line, Annotated[int, Field(ge=0)]], Field(max_length=16)] = Field(
+        default_factory=dict, description="Times that the running stage was tried again, by reason."
+    )
     started: Annotated[str, Field(max_length=64)] = Field("", description="When the trial began (RFC 3339).")
     finished: Annotated[str, Field(max_length=64)] = Field("", description="When it ended (RFC 3339).")
     final: FinalMeasurement | None = Field(

@@ -17,6 +17,8 @@ Json = Mapping[str, Any]
 
 QUEUED, UNSCHEDULABLE, QUOTA = "Queued", "Unschedulable", "QuotaExceeded"
 NO_POD = "NoPod"
+NOT_STARTED = "ContainerCreating"
+"""A volume, an image or the network keeps the kubelet from starting the containers."""
 LOST = "its pod was gone before its message was read"
 _STARTING = {"ContainerCreating", "PodInitializing", ""}
 """Waiting reasons of a container that say nothing is wrong."""
@@ -64,7 +66,8 @@ def seen(job: Json, pods: Sequence[Json], refusal: str, devices: Mapping[str, An
     Args:
         job: the Job.
         pods: its pods.
-        refusal: what the Job controller was told when it created a pod, if that failed.
+        refusal: what the Job controller was told when it created a pod, if that failed; of a pod that is
+            there, what the kubelet says of why its containers do not start.
         devices: the study's devices by name.
     """
     metadata = job["metadata"]
@@ -198,7 +201,8 @@ def _waits(job: Json, pod: Json | None, refusal: str) -> tuple[str, str, datetim
         return (QUOTA, refusal, created) if refusal else (NO_POD, "The Job has no pod yet", created)
     status = pod.get("status", {})
     if status.get("phase", "Pending") == "Pending":
-        reason, message = _unscheduled(status) or _held(status) or ("", "")
+        mounted = (NOT_STARTED, refusal) if refusal else ("", "")
+        reason, message = _unscheduled(status) or _held(status) or mounted
         if reason:
             return reason, message, moment(pod["metadata"].get("creationTimestamp")) or created
     return "", "", None
@@ -219,6 +223,15 @@ def _held(status: Json) -> tuple[str, str] | None:
             text = f"{container['name']}: {waiting['reason']}: {waiting.get('message', '')}"
             return str(waiting["reason"]), text[:500]
     return None
+
+
+def creating_since(pod: Json) -> datetime | None:
+    """When a node took a pod whose containers it has not started yet; None for any other pod."""
+    status = pod.get("status", {})
+    if status.get("phase", "Pending") != "Pending" or _held(status) is not None:
+        return None
+    taken = (c for c in status.get("conditions", []) if c["type"] == "PodScheduled" and c["status"] == "True")
+    return next((moment(c.get("lastTransitionTime")) for c in taken), None)
 
 
 def moment(text: str | None) -> datetime | None:

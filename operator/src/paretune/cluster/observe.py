@@ -17,6 +17,8 @@ from .tasks import claim_of, sources
 
 REFUSED_AFTER = 5.0
 """Seconds after which a Job without a pod is looked into."""
+HELD_UP_AFTER = 20.0
+"""Seconds after which a pod whose containers are still being created is looked into."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def _jobs(
         own = owned[document["metadata"]["uid"]]
         if _finished(document) and not all(_final(pod) for pod in own or [{}]):
             own = cache.pods_of(document)  # the Job's event has overtaken its pod's
-        refusal = "" if own else _refusal(api, document, now)
+        refusal = _held_up(api, own, now) if own else _refusal(api, document, now)
         job = jobs.seen(document, own, refusal, devices)
         if job is not None:
             yield job
@@ -91,6 +93,18 @@ def _refusal(api: Api, job: Json, now: datetime) -> str:
     uid = job["metadata"]["uid"]
     namespace = job["metadata"]["namespace"]
     events = api.list(EVENTS, namespace, fields=f"involvedObject.uid={uid},reason=FailedCreate")
+    return max(events, key=_last, default={}).get("message", "")[:500] if events else ""
+
+
+def _held_up(api: Api, pods: Sequence[Json], now: datetime) -> str:
+    """What keeps the kubelet from starting the containers: a Secret or claim that is not there, mostly."""
+    pod = max(pods, key=lambda p: str(p["metadata"]["creationTimestamp"]))
+    since = jobs.creating_since(pod)
+    if since is None or (now - since).total_seconds() < HELD_UP_AFTER:
+        return ""
+    metadata = pod["metadata"]
+    about = f"involvedObject.uid={metadata['uid']},type=Warning"
+    events = api.list(EVENTS, metadata["namespace"], fields=about)
     return max(events, key=_last, default={}).get("message", "")[:500] if events else ""
 
 

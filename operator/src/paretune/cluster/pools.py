@@ -80,9 +80,43 @@ def fits(node: Json, spec: PoolSpec) -> bool:
     taints = [t for t in node["spec"].get("taints", []) if t["effect"] in ("NoSchedule", "NoExecute")]
     if not all(any(_tolerates(t, taint) for t in spec.tolerations) for taint in taints):
         return False
+    if not _near(node, spec.affinity or {}):
+        return False
     there = node.get("status", {}).get("allocatable", {})
     devices = [name for name in spec.resources.limits if name not in ("cpu", "memory")]
     return all(there.get(name, "0") != "0" for name in devices)
+
+
+def _near(node: Json, affinity: Mapping[str, Any]) -> bool:
+    """A node has what required node affinity asks for: one of the terms, all of its expressions."""
+    required = (affinity.get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
+    if not required:
+        return True
+    labels, fields = node["metadata"].get("labels", {}), {"metadata.name": node["metadata"]["name"]}
+    for term in required.get("nodeSelectorTerms", []):
+        rules = [(rule, labels) for rule in term.get("matchExpressions") or []]
+        rules += [(rule, fields) for rule in term.get("matchFields") or []]
+        if rules and all(_holds(rule, found) for rule, found in rules):
+            return True
+    return False
+
+
+def _holds(rule: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """One expression of a node selector."""
+    value, values = labels.get(rule["key"]), rule.get("values") or []
+    plain = {
+        "In": value in values,
+        "NotIn": value not in values,
+        "Exists": value is not None,
+        "DoesNotExist": value is None,
+    }
+    if rule["operator"] in plain:
+        return plain[rule["operator"]]
+    try:
+        number, bound = int(value or ""), int(values[0])
+    except (ValueError, IndexError):
+        return False
+    return number > bound if rule["operator"] == "Gt" else number < bound
 
 
 def _tolerates(toleration: Any, taint: Mapping[str, Any]) -> bool:

@@ -43,6 +43,8 @@ Key = tuple[str, str]
 LOOK_AGAIN = 15.0
 """Seconds to the next look at a study whose Jobs run: waiting has deadlines, and events can be lost."""
 REFUSED_LOOK = 60.0
+UNTRACKED_LOOK = 5.0
+"""Seconds to the next look at a finished study of which MLflow has not everything."""
 WAITING_AFTER = 10.0
 """Seconds without a pod before a trial says so."""
 WARM = 8
@@ -338,21 +340,22 @@ class Look:
         front = self._front()
         self.status = status.counted(self.study, self.status, self.trials, self.objectives, front)
         self.known.states = Counter(trial.status.state.value for trial in self.trials)
+        if front is not None:
+            self._show(front, _state(finish))
         after = After(self, finish, front)
-        facts = (*status.working(self.phase, finish, self.status), *after.facts(), *self._tracked())
+        facts = (*status.working(self.phase, finish, self.status), *after.facts(), *self._tracked(finish))
         if finish is not None and finish.reason != "Suspended" and not self.status.finished:
             self.status = self.status.model_copy(update={"finished": _text(self.now)})
             self._event("Warning" if finish.failed else "Normal", finish.reason, finish.message)
         elif finish is None and self.status.finished:
             self.status = self.status.model_copy(update={"finished": ""})
         self._write(facts)
-        if front is not None:
-            self._show(front, _state(finish))
         if finish is None:
             return self._again()
         if after.again is None and self._owner.tracking.settled(self.study):
             self._settle()
-        return after.again
+            return None
+        return after.again or UNTRACKED_LOOK
 
     def _carry_out(self) -> Finish | None:
         """Decide and act until nothing is to be done now. Returns how the search ended, None: it runs."""
@@ -391,13 +394,15 @@ class Look:
             "delete the study and apply it anew."
         )
 
-    def _tracked(self) -> tuple[status.Fact, ...]:
-        """Whether MLflow has what there is."""
+    def _tracked(self, finish: Finish | None) -> tuple[status.Fact, ...]:
+        """Whether MLflow has what there is; while the search runs, whether anything keeps it from there."""
         if not self.status.tracking:
             return ()
         problem = self._owner.tracking.problem(self.study)
         if problem:
             return (status.Fact(status.TRACKED, "False", "TrackingUnavailable", problem),)
+        if finish is not None and not self._owner.tracking.settled(self.study):
+            return (status.Fact(status.TRACKED, "Unknown", "Writing", "The last results are being written."),)
         return (status.Fact(status.TRACKED, "True", "Tracked"),)
 
     def _look_at(self, job: jobs.JobSeen) -> None:
@@ -465,11 +470,18 @@ class Look:
     def _end(self, job: jobs.JobSeen, result: Result) -> None:
         self._note_store(result)
         trial = self.trials[job.work.number]
-        if result.reason is Reason.STORE_UNAVAILABLE:
+        if result.reason is Reason.STORE_UNAVAILABLE or self._baseline_waits(job.work, result):
             after = transitions.postponed(trial, result)
         else:
             after = transitions.finished(trial, job.work, result, self.trials[0], _text(self.now))
         self._record(after)
+
+    def _baseline_waits(self, work: Work, result: Result) -> bool:
+        """A pool that has no node yet is waited for: without the baseline there is no study."""
+        limit = self.study.spec.budget.seconds
+        late = limit is not None and self.status.active_seconds >= limit
+        unmeasured = work.number == 0 and not work.final
+        return unmeasured and result.reason is Reason.UNSCHEDULABLE and not late
 
     def _act(self, action: Action) -> None:
         match action:

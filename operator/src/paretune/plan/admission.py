@@ -8,8 +8,7 @@ from paretune_contract.settings import Scheme
 
 from ..api import DevicePool, OptimizationStudy, Runtime
 from ..api.meta import LabelSelector
-from ..api.study import DEFAULT_POOL, Device, DeviceStatus, QuantizationSpace
-from ..search.space import RUNNABLE
+from ..api.study import DEFAULT_POOL, RUNNABLE, Device, DeviceStatus, QuantizationSpace
 
 DEFAULT_DEVICE_POOL = "default"
 """The DevicePool on which the pool `cpu` and estimators run; the chart creates it."""
@@ -65,7 +64,7 @@ def devices(study: OptimizationStudy, cluster: Cluster) -> dict[str, DeviceStatu
             pool=_pool_name(device),
             runtime=(device.runtime or Runtime.LITERT) if inline else pool.runtime,
             target=device.target if inline else pool.target,
-            threads=device.threads if "threads" in device.model_fields_set else pool.threads,
+            threads=device.threads if inline or "threads" in device.model_fields_set else pool.threads,
         )
     return found
 

@@ -60,8 +60,13 @@ def finished(
 def _finished(
     trial: OptimizationTrial, work: Work, result: Result, reference: OptimizationTrial, now: str
 ) -> OptimizationTrial:
-    if result.reason is not None and trial.status.attempts < _ATTEMPTS.get(result.reason, 0):
-        return postponed(trial, result)
+    if result.reason is not None:
+        tried = trial.status.retries.get(result.reason.value, 0)
+        if tried < _ATTEMPTS.get(result.reason, 0):
+            retries = {**trial.status.retries, result.reason.value: tried + 1}
+            return _with(postponed(trial, result), retries=retries)
+    else:
+        trial = _with(trial, retries={})
     if work.final:
         return _with_final(trial, work, result, reference)
     if result.reason is not None:
@@ -137,7 +142,7 @@ def concluded(
 
 
 def postponed(trial: OptimizationTrial, result: Result) -> OptimizationTrial:
-    """The stage is to be tried again; in a record that is final only the attempt counts."""
+    """The stage is to be tried again, however often; in a record that is final only the attempt counts."""
     assert result.reason is not None
     attempts = trial.status.attempts + 1
     if trial.final:
@@ -160,9 +165,9 @@ def waiting(trial: OptimizationTrial, reason: str, message: str) -> Optimization
 
 def _failed(trial: OptimizationTrial, work: Work, result: Result, now: str) -> OptimizationTrial:
     assert result.reason is not None
-    attempts = trial.status.attempts
+    retries = trial.status.retries.get(result.reason.value, 0)
     where = f" (on pool {work.pool})" if work.pool else ""
-    blame = f" ({attempts + 1} attempts)" if attempts else ""
+    blame = f" ({retries + 1} attempts)" if retries else ""
     return concluded(
         _with(trial, steps=_steps(trial, result)),
         State.FAILED,

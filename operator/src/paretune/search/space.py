@@ -21,7 +21,7 @@ from paretune_contract.settings import (
 from paretune_contract.summary import IntakeSummary, ModelSummary
 
 from ..api import Runtime
-from ..api.study import SparsitySpace, StudySpec
+from ..api.study import RUNNABLE, SparsitySpace, StudySpec
 from .choices import BASELINE, SearchSpace, Withheld
 
 __all__ = ["BASELINE", "SearchSpace", "SpaceError", "Withheld", "available", "pools_of"]
@@ -30,15 +30,6 @@ T = TypeVar("T")
 
 BY_BITS = (Scheme.NONE, Scheme.FLOAT16, Scheme.INT16X8, Scheme.DYNAMIC, Scheme.INT8, Scheme.INT4)
 """Schemes in the order of decreasing bits of weights and activations."""
-
-RUNNABLE: Mapping[Runtime, frozenset[Scheme]] = {
-    Runtime.LITERT: frozenset(Scheme),
-    Runtime.TFLM: frozenset({Scheme.NONE, Scheme.INT8, Scheme.INT16X8, Scheme.INT4}),
-    Runtime.ETHOS_U: frozenset({Scheme.INT8, Scheme.INT16X8}),
-    Runtime.EDGETPU: frozenset({Scheme.INT8}),
-}
-"""What each runtime executes: TFLM has no dynamic-range kernels; the Ethos-U maps int8 and int16 activations
-onto the NPU and int4 crashes its compiler; the Edge TPU compiler takes full int8 models only."""
 
 LEVEL_STEP_PERCENT = 5
 LOWEST_LEVEL_PERCENT = 10

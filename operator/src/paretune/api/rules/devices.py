@@ -3,9 +3,11 @@
 import re
 from collections.abc import Iterator
 
-from ..faults import Fault
-from ..study import DEFAULT_POOL, ETHOS_TARGET
-from .plain import Plain, entries, text
+from paretune_contract.settings import Scheme
+
+from ..faults import Fault, listed
+from ..study import DEFAULT_POOL, ETHOS_TARGET, RUNNABLE, Runtime
+from .plain import Plain, entries, names_of, section, text, words
 
 
 def device_faults(spec: Plain) -> Iterator[Fault]:
@@ -17,6 +19,7 @@ def device_faults(spec: Plain) -> Iterator[Fault]:
         elif name is not None:
             first[name] = i
         yield from _runtime_faults(at, device)
+    yield from scheme_faults(spec)
 
 
 def _runtime_faults(at: str, device: Plain) -> Iterator[Fault]:
@@ -34,6 +37,26 @@ def _runtime_faults(at: str, device: Plain) -> Iterator[Fault]:
         )
     elif target is not None and runtime in (None, "litert", "edgetpu"):
         yield Fault(f"{at}.target", target, f"runtime {runtime or 'litert'} has no targets; leave it out")
+
+
+def scheme_faults(spec: Plain) -> Iterator[Fault]:
+    """Schemes that a study lists by name must run on each device that it describes; pools tell later."""
+    schemes = words(section(section(spec, "space"), "quantization"), "schemes")
+    if schemes is None or not set(schemes) < set(Scheme):
+        return
+    for i, device in entries(spec, "devices"):
+        runtime = text(device, "runtime")
+        if text(device, "pool") is not None or runtime not in set(Runtime):
+            continue
+        able = RUNNABLE[Runtime(runtime)]
+        wrong = [s for s in schemes if s != Scheme.NONE and s not in able]
+        if wrong:
+            yield Fault(
+                "spec.space.quantization.schemes",
+                listed(wrong),
+                f"spec.devices[{i}] has runtime {runtime}, which runs {names_of(able - {Scheme.NONE})}; "
+                "leave the others out",
+            )
 
 
 def device_names(spec: Plain) -> list[str] | None:
