@@ -5,6 +5,8 @@ UV_VERSION := 0.13.9
 PYTHON ?= python3
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
+IMAGES_ARGS ?=
+E2E_ARGS ?=
 DEMO := demo
 
 uv_on_path := $(shell command -v uv 2>/dev/null)
@@ -29,10 +31,10 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 export TF_ENABLE_ONEDNN_OPTS := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean test controlplane lint format bench clean
+.PHONY: help demo demo-clean test controlplane images e2e lint format bench clean
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: $(DEMO)/model.keras $(DEMO)/study.yaml ## Train a small network, search its Pareto front, show where the results are
 	$(RUN) paretune run $(DEMO)/study.yaml --workdir $(DEMO)/run
@@ -53,6 +55,15 @@ test: $(synced) $(kube_tools) $(controlplane) ## Run all tests; PYTEST_ARGS and 
 
 controlplane: ## Build the Kubernetes API server that tests/cluster talks to (minutes, once; needs Go)
 	@$(PYTHON) tests/controlplane/build.py
+
+images: ## Build the images with buildah, podman or docker; IMAGES_ARGS is passed on (--help: docs/images.md)
+	@$(PYTHON) tests/e2e/images.py $(IMAGES_ARGS)
+
+# What is missing is said before anything takes time. A given cluster needs no control plane of ours.
+e2e: ## Run a study on a real node, or on PARETUNE_E2E_KUBECONFIG's cluster; E2E_ARGS is passed on (tests/e2e/README.md)
+	@$(PYTHON) tests/e2e/needs.py
+	@$(MAKE) --no-print-directory $(synced) $(kube_tools) $(if $(PARETUNE_E2E_KUBECONFIG),,controlplane)
+	@exec env PYTHONPATH=tests .venv/bin/python -m e2e $(E2E_ARGS)
 
 lint: $(synced) ## Check style, formatting, types and the walls between packages
 	$(RUN) ruff check .

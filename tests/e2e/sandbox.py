@@ -44,12 +44,15 @@ ENTRY = "paretune-e2e-aarch64"
 LOCK = Path("/run/lock/paretune-e2e")
 LOGS: Mapping[str, str] = {"node/*.log": "node", "plane/logs/*.log": "plane", "pods/*": "pods"}
 """What is kept of the node's folder: patterns, each with the folder below the logs that it goes to."""
+PID = "pid"
+"""File below the node's folder with the number that process 1 has outside."""
 PATIENCE = 3
 """After so many signals the namespaces are ended from outside."""
 ARM64 = (
     rb"M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:"
     rb"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:"
 )
+
 
 class Busy(Exception):
     """Another node of this kind runs on the machine."""
@@ -87,6 +90,7 @@ def enter(command: Sequence[str], folder: Path, logs: Path) -> int:
             preexec_fn=end_with_parent,  # noqa: PLW1509 - one system call, no lock taken
         )
         signals = 0
+        _write_pid(process, folder / PID)
 
         def forward(number: int, _: object) -> None:
             nonlocal signals
@@ -150,7 +154,7 @@ def emulated_arm64(emulator: Path) -> Iterator[None]:
 
 
 def _forget_emulator() -> None:
-    with contextlib.suppress(FileNotFoundError):
+    if (BINFMT / ENTRY).exists():
         (BINFMT / ENTRY).write_text("-1")
 
 
@@ -205,12 +209,22 @@ def _kept(folder: Path, logs: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _removed(folder: Path) -> Iterator[None]:
-    shutil.rmtree(folder, ignore_errors=True)
+    # Never into what is mounted there; and these are a hundred thousand files.
+    remove = ["rm", "-rf", "--one-file-system", str(folder)]
+    subprocess.run(remove, check=False)
     folder.mkdir(parents=True)
     try:
         yield
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run(remove, check=False)
+
+
+def _write_pid(process: subprocess.Popen[bytes], file: Path) -> None:
+    """The number of process 1, as it is outside: nsenter takes it."""
+    while process.poll() is None and not (found := _children(process.pid)):
+        time.sleep(0.01)
+    if process.returncode is None:
+        file.write_text(str(found[0]))
 
 
 def _lines(file: str) -> list[str]:
@@ -258,7 +272,7 @@ def _children_of_all_threads() -> list[int]:
 
 
 def make_cgroup() -> None:
-    """Inside: make CGROUP, below which the kubelet and containerd place all pods, so that leftovers can be found."""
+    """Inside: make CGROUP, below which all pods are placed, so that what is left can be found."""
     unified = (CGROUPS / "cgroup.controllers").exists()
     for root in [CGROUPS] if unified else CGROUPS.glob("*"):
         if not (root / "cgroup.procs").exists():
