@@ -285,6 +285,48 @@ def test_a_quota_is_named_and_waited_for(api: ApiServer, namespace: str, running
     wait_for(api, namespace, "kws", "Complete", seconds=400)
 
 
+def test_a_quota_on_jobs_is_named_and_waited_for(
+    api: ApiServer, namespace: str, running: OperatorProcess
+) -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "none"},
+        "spec": {"hard": {"count/jobs.batch": "0"}},
+    }
+    api.create(study("kws", budget={"trials": 3, "parallelism": 1}), namespace)
+    wait_for(api, namespace, "kws", "Ready")
+    api.create(quota, namespace)
+
+    def refused() -> bool:
+        found = [t["status"] for t in trials(api, namespace)]
+        return any(s.get("state") == "Queued" and s.get("reason") == "QuotaExceeded" for s in found)
+
+    until(refused, 120, "a trial that says QuotaExceeded")
+    api.delete(f"/api/v1/namespaces/{namespace}/resourcequotas/none")
+    done = wait_for(api, namespace, "kws", "Complete", seconds=400)
+    assert done["status"]["progress"] == "3/3"
+
+
+def test_a_record_that_somebody_took_away_stops_the_search(
+    api: ApiServer, namespace: str, running: OperatorProcess
+) -> None:
+    api.create(study("kws", budget={"trials": 40, "parallelism": 1}), namespace)
+    until(lambda: len(trials(api, namespace)) > 3, 120)
+    last = trials(api, namespace)[-1]["metadata"]["name"]
+    api.delete(path(namespace, last, "optimizationtrials"))
+
+    def stopped() -> bool:
+        found = condition(api.get(path(namespace, "kws")), "Progressing")
+        return (found.get("status"), found.get("reason")) == ("False", "RecordsMissing")
+
+    until(stopped, 120, "RecordsMissing")
+    assert (
+        last.rpartition("-")[2].lstrip("0")
+        in condition(api.get(path(namespace, "kws")), "Progressing")["message"]
+    )
+
+
 def test_a_deleted_study_takes_its_children_and_has_its_artifacts_purged(
     api: ApiServer, script: Script, namespace: str, running: OperatorProcess
 ) -> None:

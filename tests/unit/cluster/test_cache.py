@@ -1,12 +1,14 @@
 """What is known of a study's children between lists. The API server is only asked for lists here."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from paretune.cluster import names
+from paretune.cluster import names, observe
 from paretune.cluster.api import JOBS, PODS, POOLS, TRIALS, Resource
 from paretune.cluster.cache import RELIST, Cache
 from paretune.plan.observed import Work
+from unit.cluster.objects import study
 
 UID = "9d1f7a52-0000-4000-8000-000000000001"
 
@@ -52,10 +54,28 @@ def job(version: int, pool: str = "", uid: str = "job-1", **status: Any) -> dict
             "namespace": "ml",
             "uid": uid,
             "resourceVersion": str(version),
+            "creationTimestamp": "2026-03-01T09:00:00Z",
             "labels": labels,
         },
         "spec": {"template": {"spec": {}}},
         "status": status,
+    }
+
+
+def pod(version: int, phase: str) -> dict[str, Any]:
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "job-1"}
+    return {
+        "metadata": {
+            "name": "p",
+            "namespace": "ml",
+            "uid": "pod-1",
+            "resourceVersion": str(version),
+            "creationTimestamp": "2026-03-01T09:00:00Z",
+            "labels": names.study_labels("kws", UID),
+            "ownerReferences": [owner],
+        },
+        "spec": {"nodeName": "n"},
+        "status": {"phase": phase},
     }
 
 
@@ -133,6 +153,54 @@ def test_a_list_after_a_while_mends_what_a_watch_has_lost(
     clock[0] += RELIST + 1
     lists.content[TRIALS] = [record(1, 7, state="Complete")]
     assert states(cache) == {1: "Complete"}
+
+
+def test_a_list_does_not_bring_back_what_went_while_it_was_on_its_way(cache: Cache) -> None:
+    class Slow(Lists):
+        def list(self, resource: Resource, *more: object, **fields: object) -> list[dict[str, Any]]:
+            found = super().list(resource, *more, **fields)
+            if resource is JOBS:
+                cache.gone(JOBS, job(6))
+            return found
+
+    slow = Slow()
+    slow.content[JOBS] = [job(5)]
+    cache._api = slow  # type: ignore[assignment]
+    assert cache.children("ml", "kws")[1] == []
+
+
+def test_what_the_api_server_refused_is_listed_at_the_next_look(cache: Cache, lists: Lists) -> None:
+    states(cache)
+    cache.doubt("ml", "kws")
+    lists.content[TRIALS] = [record(0, 5, state="Complete")]
+    assert states(cache) == {0: "Complete"}
+
+
+def test_a_record_that_cannot_be_read_is_named_and_does_not_hide_the_jobs(cache: Cache, lists: Lists) -> None:
+    cache.children("ml", "kws")
+    cache.seen(TRIALS, record(0, 5, state="Complete", flavor="sweet"))
+    cache.seen(JOBS, job(6))
+    found, now = study("kws", metadata={"namespace": "ml", "uid": UID}), datetime(2026, 3, 1, tzinfo=UTC)
+    api: Any = lists
+    with pytest.raises(observe.NotUnderstood, match=r"kws-0000: status\.flavor"):
+        observe.children(api, cache, found, now)
+    assert [j.uid for j in observe.jobs_of(api, cache, found, now)] == ["job-1"]
+
+
+def test_a_finished_job_is_told_by_its_pods_as_they_are_at_the_server(cache: Cache, lists: Lists) -> None:
+    """The Job's event may come before the pod's."""
+    cache.children("ml", "kws")
+    complete = {"type": "Complete", "status": "True", "lastTransitionTime": "2026-03-01T10:00:00Z"}
+    cache.seen(JOBS, job(9, conditions=[complete]))
+    cache.seen(PODS, pod(7, "Running"))
+    lists.content[PODS] = [pod(8, "Succeeded")]
+    lists.asked.clear()
+    found, now = study("kws", metadata={"namespace": "ml", "uid": UID}), datetime(2026, 3, 1, tzinfo=UTC)
+    api: Any = lists
+    observe.children(api, cache, found, now)
+    assert lists.asked == [PODS]
+    observe.children(api, cache, found, now)
+    assert lists.asked == [PODS], "once it is known, nobody is asked"
 
 
 def test_the_same_version_again_is_no_change(cache: Cache) -> None:

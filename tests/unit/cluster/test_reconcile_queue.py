@@ -189,7 +189,32 @@ def test_a_reconcile_that_runs_too_long_is_stuck(queue: ReconcileQueue[str], clo
     assert queue.stuck(60) is None
 
 
+def test_a_standby_without_workers_is_not_stuck(queue: ReconcileQueue[str], clock: Clock) -> None:
+    queue.wake("a")
+    clock.now += 3600
+    assert queue.stuck(60) is None
+    queue.begin()
+    assert queue.stuck(60) is None
+    clock.now += 61
+    assert queue.stuck(60) == "a"
+
+
+def test_keys_that_wait_while_others_are_taken_are_not_stuck(
+    queue: ReconcileQueue[str], clock: Clock
+) -> None:
+    queue.begin()
+    for key in "abcde":
+        queue.wake(key)
+    for _ in range(4):
+        clock.now += 50
+        queue.done(str(queue.take(0)))
+        assert queue.stuck(60) is None
+    clock.now += 61
+    assert queue.stuck(60) is not None
+
+
 def test_a_due_key_that_nobody_takes_is_stuck(queue: ReconcileQueue[str], clock: Clock) -> None:
+    queue.begin()
     queue.wake("a", delay=100)
     clock.now += 150
     assert queue.stuck(60) is None

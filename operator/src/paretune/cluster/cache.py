@@ -34,11 +34,12 @@ Group = tuple[str, str]
 class Record:
     """A trial's record, parsed when somebody looks at it."""
 
-    __slots__ = ("_text", "_trial", "study_uid", "uid", "version")
+    __slots__ = ("_text", "_trial", "name", "study_uid", "uid", "version")
 
     def __init__(self, document: Json) -> None:
         metadata = document["metadata"]
-        self.uid, self.version = str(metadata["uid"]), str(metadata["resourceVersion"])
+        self.name, self.uid = str(metadata["name"]), str(metadata["uid"])
+        self.version = str(metadata["resourceVersion"])
         self.study_uid = str(metadata.get("labels", {}).get(names.STUDY_UID, ""))
         kept = ("name", "namespace", "uid", "labels", "creationTimestamp")
         plain = {**document, "metadata": {key: metadata[key] for key in kept if key in metadata}}
@@ -52,13 +53,14 @@ class Record:
         Raises:
             ValidationError: when it is not what this version writes.
         """
-        if self._trial is None:
+        trial = self._trial
+        if trial is None:
             document = json.loads(zlib.decompress(self._text))
             created = document["metadata"].get("creationTimestamp", "")
             # A trial begins with its record; that costs no write of its own.
             document["status"] = {"started": created, **document.get("status", {})}
-            self._trial = OptimizationTrial.model_validate(document)
-        return self._trial
+            self._trial = trial = OptimizationTrial.model_validate(document)
+        return trial
 
     def release(self) -> None:
         """Nobody looks at it for now."""
@@ -163,7 +165,7 @@ class Cache:
         if group is not None:
             with self._lock:
                 self._drop(resource, group, metadata["uid"])
-                self._deleted.pop(metadata["uid"], None)
+                self._deleted[metadata["uid"]] = self._clock()  # a list from before may be on its way
 
     def deleted(self, resource: Resource, namespace: str, study: str, uid: str) -> None:
         """This process has deleted a child: events from before are on their way."""
@@ -172,8 +174,11 @@ class Cache:
             self._deleted[uid] = self._clock()
 
     def _drop(self, resource: Resource, group: Group, uid: str) -> None:
-        if self._objects[resource][group].pop(uid, None) is not None:
+        objects = self._objects[resource]
+        if objects.get(group, {}).pop(uid, None) is not None:
             self._changes[group] += 1
+            if not objects[group]:
+                del objects[group]
         self._versions.pop(uid, None)
 
     # --- what goes out ------------------------------------------------------------------------------------
@@ -183,17 +188,20 @@ class Cache:
         group = _group_of(namespace, study)
         for resource, seconds in _LISTED.items():
             if self._due((resource, group), seconds):
-                self._list(resource, namespace, f"{names.STUDY}={group[1]}", [group])
+                ours = f",{names.MANAGED_BY}={names.MANAGER}" if resource is JOBS else ""
+                self._list(resource, namespace, f"{names.STUDY}={group[1]}{ours}", [group])
                 self._listed[resource, group] = self._clock()
         with self._lock:
             self._make_room(group)
-            trials, jobs, pods = (list(self._objects[r][group].values()) for r in (TRIALS, JOBS, PODS))
+            trials, jobs, pods = (
+                list(self._objects[r].get(group, {}).values()) for r in (TRIALS, JOBS, PODS)
+            )
         return trials, jobs, pods
 
     def changes(self, namespace: str, study: str) -> int:
         """Counts up with each change of a study's children."""
         with self._lock:
-            return self._changes[_group_of(namespace, study)]
+            return self._changes.get(_group_of(namespace, study), 0)
 
     def pools(self) -> list[Json]:
         """All DevicePools."""
@@ -201,7 +209,7 @@ class Cache:
             self._list(POOLS, None, "", [("", "")])
             self._listed[POOLS] = self._clock()
         with self._lock:
-            return list(self._objects[POOLS]["", ""].values())
+            return list(self._objects[POOLS].get(("", ""), {}).values())
 
     def benchmarks(self, pool: str) -> list[Json]:
         """Benchmark Jobs of a DevicePool, of all studies that are watched."""
@@ -233,7 +241,7 @@ class Cache:
 
     def _release(self, group: Group) -> None:
         self._looked_at.pop(group, None)
-        for record in self._objects[TRIALS][group].values():
+        for record in self._objects[TRIALS].get(group, {}).values():
             record.release()
 
     def forget(self, namespace: str, study: str) -> None:
@@ -269,14 +277,14 @@ class Cache:
         self._looked_at[group] = None
         kept = 0
         for other in reversed(list(self._looked_at)):
-            kept += len(self._objects[TRIALS][other])
+            kept += len(self._objects[TRIALS].get(other, ()))
             if kept > PARSED and other != group:
                 self._release(other)
 
     def _list(self, resource: Resource, namespace: str | None, selector: str, groups: list[Group]) -> None:
         """Take over a list: what was known before and is not in it is gone."""
         with self._lock:
-            before = {group: set(self._objects[resource][group]) for group in groups}
+            before = {group: set(self._objects[resource].get(group, ())) for group in groups}
         found = self._api.list(resource, namespace, selector)
         there = {document["metadata"]["uid"] for document in found}
         for document in found:

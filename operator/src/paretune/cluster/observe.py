@@ -1,19 +1,24 @@
 """Everything that a reconcile looks at."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from ..api import DevicePool, OptimizationStudy, OptimizationTrial
 from ..plan.admission import Cluster
 from . import jobs, names
 from .api import CLAIMS, EVENTS, NAMESPACES, Api, Json
-from .cache import Cache
+from .cache import Cache, Record
 from .config import OperatorConfig
 from .jobs import JobSeen
 from .tasks import claim_of, sources
+
+log = logging.getLogger(__name__)
 
 REFUSED_AFTER = 5.0
 """Seconds after which a Job without a pod is looked into."""
@@ -38,11 +43,19 @@ class Children:
     earlier: bool = False
 
 
+class NotUnderstood(Exception):
+    """A record is not what this version writes."""
+
+
 def children(api: Api, cache: Cache, study: OptimizationStudy, now: datetime) -> Children:
-    """Trials, Jobs and pods of a study."""
+    """Trials, Jobs and pods of a study.
+
+    Raises:
+        NotUnderstood: when a record cannot be read.
+    """
     namespace, uid = study.metadata.namespace or "", study.metadata.uid
     records, found, pods = cache.children(namespace, study.metadata.name)
-    mine = {record.trial.number: record for record in records if record.study_uid == uid}
+    mine = {_parsed(record).number: record for record in records if record.study_uid == uid}
     ours = [job for job in found if job["metadata"]["labels"].get(names.STUDY_UID) == uid]
     earlier = len(mine) < len(records) or any(
         job["metadata"]["labels"].get(names.STUDY_UID) != uid
@@ -56,6 +69,24 @@ def children(api: Api, cache: Cache, study: OptimizationStudy, now: datetime) ->
         jobs=tuple(_jobs(api, cache, ours, pods, study.status.devices, now)),
         earlier=earlier,
     )
+
+
+def jobs_of(api: Api, cache: Cache, study: OptimizationStudy, now: datetime) -> tuple[JobSeen, ...]:
+    """Jobs of a study, whatever its records are like."""
+    _, found, pods = cache.children(study.metadata.namespace or "", study.metadata.name)
+    ours = [job for job in found if job["metadata"]["labels"].get(names.STUDY_UID) == study.metadata.uid]
+    return tuple(_jobs(api, cache, ours, pods, study.status.devices, now))
+
+
+def _parsed(record: Record) -> OptimizationTrial:
+    try:
+        return record.trial
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = ".".join(map(str, fault["loc"]))
+        raise NotUnderstood(
+            f"OptimizationTrial {record.name}: {field}: {fault['msg']}; was it written by a newer version?"
+        ) from error
 
 
 def _jobs(
@@ -72,7 +103,7 @@ def _jobs(
             owned[owner["uid"]].append(pod)
     for document in documents:
         own = owned[document["metadata"]["uid"]]
-        if _finished(document) and not all(_final(pod) for pod in own or [{}]):
+        if _finished(document) and not _tell(document, own):
             own = cache.pods_of(document)  # the Job's event has overtaken its pod's
         refusal = _held_up(api, own, now) if own else _refusal(api, document, now)
         job = jobs.seen(document, own, refusal, devices)
@@ -80,8 +111,12 @@ def _jobs(
             yield job
 
 
-def _final(pod: Json) -> bool:
-    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+def _tell(job: Json, pods: Sequence[Json]) -> bool:
+    """The pods that are known are those that ended this Job."""
+    phases = [pod.get("status", {}).get("phase") for pod in pods]
+    if _complete(job):
+        return "Succeeded" in phases
+    return bool(phases) and set(phases) <= {"Succeeded", "Failed"}
 
 
 def _refusal(api: Api, job: Json, now: datetime) -> str:
@@ -137,7 +172,14 @@ def cluster(api: Api, cache: Cache, study: OptimizationStudy, config: OperatorCo
 
 def pools(cache: Cache) -> dict[str, DevicePool]:
     """Every DevicePool by name."""
-    return {d["metadata"]["name"]: DevicePool.model_validate(d) for d in cache.pools()}
+    found = {}
+    for document in cache.pools():
+        name = document["metadata"]["name"]
+        try:
+            found[name] = DevicePool.model_validate(document)
+        except ValidationError as error:
+            log.error("DevicePool %s is not understood, and left out: %s", name, error)
+    return found
 
 
 def busy(cache: Cache, pool: str) -> int:
@@ -146,5 +188,13 @@ def busy(cache: Cache, pool: str) -> int:
 
 
 def _finished(job: Json) -> bool:
+    return _complete(job) or _is_true(job, "Failed")
+
+
+def _complete(job: Json) -> bool:
+    return _is_true(job, "Complete")
+
+
+def _is_true(job: Json, kind: str) -> bool:
     conditions = job.get("status", {}).get("conditions", [])
-    return any(c["type"] in ("Complete", "Failed") and c["status"] == "True" for c in conditions)
+    return any(c["type"] == kind and c["status"] == "True" for c in conditions)

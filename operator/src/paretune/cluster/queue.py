@@ -86,6 +86,7 @@ class ReconcileQueue(Generic[K]):
         self._backoff: _Backoff[K] = _Backoff(first, longest, rng)
         self._due: dict[K, float] = {}
         self._running: dict[K, _Run] = {}
+        self._taken: float | None = None
         self._stopped = False
         self._changed = threading.Condition()
 
@@ -102,6 +103,11 @@ class ReconcileQueue(Generic[K]):
             elif run.again_at is None or at < run.again_at:
                 self._running[key] = _Run(run.since, at)
 
+    def begin(self) -> None:
+        """Workers take keys from now on."""
+        with self._changed:
+            self._taken = self._clock()
+
     def take(self, timeout: float | None = None) -> K | None:
         """The key that has been due for longest, once there is one.
 
@@ -117,6 +123,7 @@ class ReconcileQueue(Generic[K]):
                 if key is not None and at is not None and at <= now:
                     del self._due[key]
                     self._running[key] = _Run(now)
+                    self._taken = now
                     return key
                 if until is not None and now >= until:
                     return None
@@ -175,10 +182,16 @@ class ReconcileQueue(Generic[K]):
             return sum(at <= now for at in self._due.values())
 
     def stuck(self, limit: float) -> K | None:
-        """The key that a worker has had for more than `limit` seconds, or that no worker took for as long."""
+        """The key that a worker has had for more than `limit` seconds, or that no worker took for as long.
+
+        Keys wait while workers take others; only when none takes any do they count, and before the workers
+        begin they wait for nothing else.
+        """
         with self._changed:
             before = self._clock() - limit
-            since = {key: run.since for key, run in self._running.items()} | self._due
+            since = {key: run.since for key, run in self._running.items()}
+            if self._taken is not None:
+                since |= {key: max(at, self._taken) for key, at in self._due.items()}
             key = min(since, key=since.__getitem__, default=None)
             return key if key is not None and since[key] < before else None
 
@@ -231,6 +244,7 @@ class Workers(Generic[K]):
 
     def start(self) -> None:
         """Start the threads; once."""
+        self._queue.begin()
         for thread in self._threads:
             thread.start()
 

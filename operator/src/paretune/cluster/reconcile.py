@@ -31,7 +31,7 @@ from ..search.sampler import SpaceExhausted
 from ..search.space import SpaceError, available
 from . import jobs, manifests, names, observe, status, tasks
 from .after import After
-from .api import JOBS, STUDIES, TRIALS, AlreadyExists, Api, Conflict, Forbidden, Json, Resource
+from .api import JOBS, STUDIES, TRIALS, AlreadyExists, Api, ApiError, Conflict, Forbidden, Json, Resource
 from .cache import Cache
 from .config import OperatorConfig
 from .events import Events
@@ -43,12 +43,15 @@ Key = tuple[str, str]
 LOOK_AGAIN = 15.0
 """Seconds to the next look at a study whose Jobs run: waiting has deadlines, and events can be lost."""
 REFUSED_LOOK = 60.0
+SETTLING_LOOK = 1.0
+"""Seconds to the next look at a finished study, when something changed during this one."""
 UNTRACKED_LOOK = 5.0
 """Seconds to the next look at a finished study of which MLflow has not everything."""
 WAITING_AFTER = 10.0
 """Seconds without a pod before a trial says so."""
 WARM = 8
 """Studies whose search space is kept, with what it knows of a thousand records."""
+NOT_FOUND = 404
 TERMINATING = "because it is being terminated"
 STORE_PAUSE, STORE_LONGEST = 15.0, 300.0
 INTAKE_DEADLINE = 3600
@@ -63,8 +66,8 @@ class Tracking(Protocol):
         trials: tuple[OptimizationTrial, ...],
         front: FrontDocument,
         state: str,
-    ) -> None:
-        """The study as it is now."""
+    ) -> bool:
+        """The study as it is now; false: it could not be taken, and is to be shown again."""
 
     def deleted(self, study: OptimizationStudy) -> None:
         """The study is gone; its runs stay."""
@@ -113,26 +116,27 @@ class Reconciler:
         document = self.api.get(STUDIES, *key)
         if document is None:
             return None
-        seen = (document["metadata"]["resourceVersion"], self.cache.changes(*key))
-        if self.known[document["metadata"]["uid"]].settled == seen:
+        changes = self.cache.changes(*key)
+        known = self.known[document["metadata"]["uid"]]
+        if known.settled == (document["metadata"]["resourceVersion"], changes):
             return None
         try:
             study = OptimizationStudy.model_validate(document)
         except ValidationError as error:
             return self._unreadable(document, error)
-        look = Look(self, document, study)
+        look = Look(self, document, study, changes)
         if document["metadata"].get("deletionTimestamp"):
             look.delete()
             return None
         try:
             again = look.run()
-        except Conflict:
+        except ApiError as error:
+            if isinstance(error, Forbidden) and TERMINATING in error.message:
+                return None  # the namespace goes, and the study with it
             self.cache.doubt(*key)
+            if error.status == NOT_FOUND:  # somebody took a record away
+                raise Conflict(error.status, error.reason, error.message) from error
             raise
-        except Forbidden as error:
-            if TERMINATING not in error.message:
-                raise
-            return None  # the namespace goes, and the study with it
         return None if again is None or math.isinf(again) else again
 
     def warm(self, uid: str) -> None:
@@ -157,6 +161,14 @@ class Reconciler:
 
     def _unreadable(self, document: Json, error: ValidationError) -> float | None:
         """The schema of the cluster takes what this operator does not know: versions differ."""
+        metadata = document["metadata"]
+        if metadata.get("deletionTimestamp"):
+            if names.FINALIZER in metadata.get("finalizers", []):
+                log.warning(
+                    "%s/%s: not understood; its artifacts stay", metadata["namespace"], metadata["name"]
+                )
+                _let_go(self.api, document)
+            return None
         first = error.errors()[0]
         path = ".".join(map(str, first["loc"]))
         log.error("%s: %s: %s", document["metadata"]["name"], path, first["msg"])
@@ -177,13 +189,15 @@ class Reconciler:
 class Look:
     """One look at one study."""
 
-    def __init__(self, owner: Reconciler, document: Json, study: OptimizationStudy) -> None:
+    def __init__(self, owner: Reconciler, document: Json, study: OptimizationStudy, changes: int) -> None:
         self.api, self.config, self._owner = owner.api, owner.config, owner
         self.document, self.study = document, study
         self.before = study.status
         self.status = study.status
         self.objectives = resolve(study.spec)
         self.known = owner.known[study.metadata.uid or ""]
+        self._changes = changes
+        self._put_off = False
         self.now = owner.now()
         self.trials: list[OptimizationTrial] = []
         self.children = observe.Children()
@@ -197,7 +211,11 @@ class Look:
 
     def run(self) -> float | None:
         self._hold()
-        self.children = observe.children(self.api, self._owner.cache, self.study, self.now)
+        try:
+            self.children = observe.children(self.api, self._owner.cache, self.study, self.now)
+        except observe.NotUnderstood as error:
+            self._write((status.Fact(status.PROGRESSING, "False", "RecordNotUnderstood", str(error)),))
+            return REFUSED_LOOK
         if self.children.earlier:
             return self._waits_for_earlier()
         if self.status.seed is None and not self._accept():
@@ -210,6 +228,7 @@ class Look:
             return self._waits_for_earlier()
 
     def _waits_for_earlier(self) -> float:
+        self._owner.cache.doubt(self.study.metadata.namespace or "", self.study.metadata.name)
         message = "Trials or Jobs of an earlier study of this name are still being deleted."
         self._write((status.Fact(status.PROGRESSING, "False", "Waiting", message),))
         return 2.0
@@ -285,9 +304,14 @@ class Look:
             if self._starts() < 1:
                 self._write(status.reading("The artifact store does not answer."))
                 return False
-            work = Work(names.ON_STUDY, INTAKE)
-            self._create(work, attempt, self.document)
-            self._write(status.reading("Reading model and data."))
+            try:
+                self._create(Work(names.ON_STUDY, INTAKE), attempt, self.document)
+            except Forbidden as error:  # a quota on Jobs, or an admission rule
+                if TERMINATING in error.message:
+                    raise
+                self._write(status.reading(f"{jobs.QUOTA}: {error.message}"))
+            else:
+                self._write(status.reading("Reading model and data."))
             return False
         if job.result is None:
             waits = f"{job.waits}: {job.message}"
@@ -342,8 +366,13 @@ class Look:
         self.known.states = Counter(trial.status.state.value for trial in self.trials)
         if front is not None:
             self._show(front, _state(finish))
+        tracked = self._owner.tracking.settled(self.study)
         after = After(self, finish, front)
-        facts = (*status.working(self.phase, finish, self.status), *after.facts(), *self._tracked(finish))
+        facts = (
+            *status.working(self.phase, finish, self.status),
+            *after.facts(),
+            *self._tracked(finish is None or tracked),
+        )
         if finish is not None and finish.reason != "Suspended" and not self.status.finished:
             self.status = self.status.model_copy(update={"finished": _text(self.now)})
             self._event("Warning" if finish.failed else "Normal", finish.reason, finish.message)
@@ -352,10 +381,7 @@ class Look:
         self._write(facts)
         if finish is None:
             return self._again()
-        if after.again is None and self._owner.tracking.settled(self.study):
-            self._settle()
-            return None
-        return after.again or UNTRACKED_LOOK
+        return after.again if after.again is not None else self._settle(tracked)
 
     def _carry_out(self) -> Finish | None:
         """Decide and act until nothing is to be done now. Returns how the search ended, None: it runs."""
@@ -374,12 +400,17 @@ class Look:
                 self._write_records()
                 return None
 
-    def _settle(self) -> None:
-        """Nothing is left to do until the study or one of its children changes."""
+    def _settle(self, tracked: bool) -> float | None:
+        """Nothing is left to do until study or children change, unless something came during this look."""
+        if not tracked:
+            return REFUSED_LOOK if self._owner.tracking.problem(self.study) else UNTRACKED_LOOK
         key = (self.document["metadata"]["namespace"], self.document["metadata"]["name"])
-        settled = (self.document["metadata"]["resourceVersion"], self._owner.cache.changes(*key))
+        if self._put_off or self.running or self._owner.cache.changes(*key) != self._changes:
+            return SETTLING_LOOK
+        settled = (self.document["metadata"]["resourceVersion"], self._changes)
         self._owner.known[self.study.metadata.uid or ""] = Known(states=self.known.states, settled=settled)
         self._owner.cache.release(*key)
+        return None
 
     def _lost_records(self) -> str:
         """Records that somebody took away; a search without them would repeat and reuse numbers."""
@@ -394,14 +425,14 @@ class Look:
             "delete the study and apply it anew."
         )
 
-    def _tracked(self, finish: Finish | None) -> tuple[status.Fact, ...]:
+    def _tracked(self, tracked: bool) -> tuple[status.Fact, ...]:
         """Whether MLflow has what there is; while the search runs, whether anything keeps it from there."""
         if not self.status.tracking:
             return ()
         problem = self._owner.tracking.problem(self.study)
         if problem:
             return (status.Fact(status.TRACKED, "False", "TrackingUnavailable", problem),)
-        if finish is not None and not self._owner.tracking.settled(self.study):
+        if not tracked:
             return (status.Fact(status.TRACKED, "Unknown", "Writing", "The last results are being written."),)
         return (status.Fact(status.TRACKED, "True", "Tracked"),)
 
@@ -489,9 +520,15 @@ class Look:
                 self._ask(number)
             case Run(work):
                 trial = self.trials[work.number]
-                self._create(work, trial.status.attempts, trial.model_dump(mode="json", by_alias=True))
                 self.running[work] = None
-                self._record(transitions.started(trial, work, _text(self.now)))
+                try:
+                    self._create(work, trial.status.attempts, trial.model_dump(mode="json", by_alias=True))
+                except Forbidden as error:  # a quota on Jobs, or an admission rule
+                    if TERMINATING in error.message:
+                        raise
+                    self._record(transitions.waiting(trial, jobs.QUOTA, error.message))
+                else:
+                    self._record(transitions.started(trial, work, _text(self.now)))
             case Copy(number, pool, source):
                 self._record(transitions.copied(self.trials[number], pool, self.trials[source]))
             case Conclude(number, state, reason, message):
@@ -571,9 +608,11 @@ class Look:
         assert self.status.intake is not None
         made_from = (self.study.spec.space, self.status.intake, self._runtimes())
         self._owner.warm(self.study.metadata.uid or "")
-        if self.known.space is None or self.known.space[0] != made_from:
-            self.known.space = (made_from, available(self.study.spec, self.status.intake, self._runtimes()))
-        return self.known.space[1]
+        kept = self.known.space  # which another worker may forget at any time
+        if kept is None or kept[0] != made_from:
+            kept = (made_from, available(self.study.spec, self.status.intake, self._runtimes()))
+            self.known.space = kept
+        return kept[1]
 
     def _runtimes(self) -> dict[str, Any]:
         return {name: device.runtime for name, device in self.status.devices.items()}
@@ -592,21 +631,23 @@ class Look:
         if not self.trials or not self.trials[0].final:
             return None
         made_from = hash(tuple((t.number, self.children.versions[t.number]) for t in self.trials if t.final))
-        if self.known.front is None or self.known.front[0] != made_from:
+        kept = self.known.front
+        if kept is None or kept[0] != made_from:
             metadata = self.study.metadata
             front = front_document(
                 self.study, metadata.uid or "", self.status.seed or 0, self.objectives, self.trials
             )
-            self.known.front = (made_from, front)
-        return self.known.front[1]
+            self.known.front = kept = (made_from, front)
+        return kept[1]
 
     def _show(self, front: FrontDocument, state: str) -> None:
         """Tell tracking what is new."""
         versions = hash(tuple(self.children.versions.items()))
         shown = (versions, state, self.document["metadata"]["generation"])
-        if self.known.shown != shown:
+        if self.known.shown != shown and self._owner.tracking.show(
+            self.study, tuple(self.trials), front, state
+        ):
             self.known.shown = shown
-            self._owner.tracking.show(self.study, tuple(self.trials), front, state)
 
     # --- time and the store -------------------------------------------------------------------------------
 
@@ -784,6 +825,7 @@ class Look:
             and (self.now - last).total_seconds() < self.config.reconcile.status_seconds
         ):
             self.again = min(self.again, self.config.reconcile.status_seconds)
+            self._put_off = True
             return
         plain = after.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         self.document = self.api.replace(STUDIES, {**self.document, "status": plain}, "status")
@@ -798,15 +840,12 @@ class Look:
         metadata = self.document["metadata"]
         if names.FINALIZER not in metadata.get("finalizers", []):
             return
-        self.children = observe.children(self.api, self._owner.cache, self.study, self.now)
-        for job in self.children.jobs:
+        for job in observe.jobs_of(self.api, self._owner.cache, self.study, self.now):
             self._delete(job)
         if self.status.seed is not None:
             self._purge()
             self._owner.tracking.deleted(self.study)
-        finalizers = [f for f in metadata["finalizers"] if f != names.FINALIZER]
-        change = {"metadata": {"finalizers": finalizers, "resourceVersion": metadata["resourceVersion"]}}
-        self.api.patch(STUDIES, metadata["namespace"], metadata["name"], change)
+        _let_go(self.api, self.document)
         self._owner.forget((metadata["namespace"], metadata["name"]), metadata["uid"])
 
     def _purge(self) -> None:
@@ -830,6 +869,14 @@ class Look:
         except Forbidden as error:
             # A namespace that is being deleted takes no new objects; the study must not hold it.
             log.warning("%s/%s: artifacts stay in the store: %s", metadata.namespace, metadata.name, error)
+
+
+def _let_go(api: Api, document: Json) -> None:
+    """Take the finalizer away."""
+    metadata = document["metadata"]
+    finalizers = [f for f in metadata["finalizers"] if f != names.FINALIZER]
+    change = {"metadata": {"finalizers": finalizers, "resourceVersion": metadata["resourceVersion"]}}
+    api.patch(STUDIES, metadata["namespace"], metadata["name"], change)
 
 
 def _less(capacity: Capacity, work: Work) -> Capacity:

@@ -47,7 +47,7 @@ class Operator:
         self.studies: ReconcileQueue[Key] = ReconcileQueue()
         self.pools: ReconcileQueue[str] = ReconcileQueue()
         self.watches = Watches([WATCHED])
-        self._seen: dict[Key, str] = {}
+        self._seen: dict[Key, tuple[str, str]] = {}
         self._states: dict[Key, str] = {}
         self._stop = threading.Event()
         self.metrics = OperatorMetrics(
@@ -118,12 +118,15 @@ class Operator:
         """A study was created, changed or deleted."""
         key = _key(document)
         self.watches.seen(WATCHED)
-        if gone:
+        uid, version = document["metadata"]["uid"], document["metadata"]["resourceVersion"]
+        if gone and self._seen.get(key, (uid, ""))[0] == uid:  # else another of its name is there already
             self._seen.pop(key, None)
             self._states.pop(key, None)
             self.studies.forget(key)
+            self._reconciler.forget(key, uid)
+        if gone:
             return
-        self._seen[key] = document["metadata"]["resourceVersion"]
+        self._seen[key] = (uid, version)
         self._states[key] = state_of(document)
         self.studies.wake(key)
 
@@ -174,8 +177,9 @@ class Operator:
         for namespace in self.config.namespaces or (None,):
             for document in self.api.list(STUDIES, namespace):
                 key = _key(document)
-                fresh &= self._seen.get(key) == document["metadata"]["resourceVersion"]
-                self._seen.setdefault(key, "")
+                uid, version = document["metadata"]["uid"], document["metadata"]["resourceVersion"]
+                fresh &= self._seen.get(key) == (uid, version)
+                self._seen.setdefault(key, (uid, ""))
                 self._states[key] = state_of(document)
                 self.studies.wake(key)
         if fresh or WATCHED in self.watches.unsynced():

@@ -32,11 +32,11 @@ class Tracked:
         trials: tuple[OptimizationTrial, ...],
         front: FrontDocument,
         state: str,
-    ) -> None:
-        """The study as it is now."""
+    ) -> bool:
+        """The study as it is now; false: it could not be taken, and is to be shown again."""
         status = study.status
         if not status.tracking or status.intake is None:
-            return
+            return True
         view = StudyView(
             study=named(study),
             uid=study.metadata.uid or "",
@@ -47,7 +47,7 @@ class Tracked:
             model=status.intake.model,
             notes=status.intake.notes,
         )
-        self._tracker.show(_key(study), view, status.tracking)
+        return self._tracker.show(_key(study), view, status.tracking)
 
     def deleted(self, study: OptimizationStudy) -> None:
         """The study is gone; its runs stay, tagged."""

@@ -92,13 +92,16 @@ class Tracker:
         self._folder = Path(tempfile.mkdtemp(prefix="paretune-tracking-"))
         self._closed = False
 
-    def show(self, key: str, view: StudyView, uri: str) -> None:
+    def show(self, key: str, view: StudyView, uri: str) -> bool:
         """Let the server have this view of a study, in place of an earlier one that still waits.
 
         Args:
             key: identity of the study for the caller, such as NAMESPACE/NAME.
             view: the study as it is now; its trials, front and metadata must not be changed afterwards.
             uri: the server's tracking URI; empty: the study is tracked no longer.
+
+        Returns:
+            Whether it was taken; what was not is to be shown again.
         """
         with self._lock:
             home = self._homes.get(key)
@@ -108,6 +111,8 @@ class Tracker:
             if uri and not self._closed and (server := self._server(uri)) is not None:
                 self._homes[key] = uri
                 server.show(key, view)
+                return True
+            return not uri or self._closed
 
     def deleted(self, key: str, uri: str, uid: str) -> None:
         """Forget a study, and let the server tag its runs as those of a deleted one; they stay."""

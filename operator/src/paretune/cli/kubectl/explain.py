@@ -143,7 +143,7 @@ def _from_store(
 
 def _works(read: ReadStudy, record: OptimizationTrial) -> Iterator[Work]:
     """The stages that the trial may have gone through."""
-    if not record.status.started and not record.status.attempts:
+    if record.status.state is State.PENDING and not record.status.attempts:
         return
     yield Work(record.number, COMPRESS)
     devices = dict.fromkeys([*read.study.status.devices, *record.status.pools])
