@@ -42,6 +42,25 @@ def test_a_suggestion_does_not_depend_on_the_order_in_which_records_are_read():
     assert suggest(space, objectives, 0, "auto", 30, trials[::-1]) == forward
 
 
+def test_of_very_many_trials_the_front_the_latest_and_those_that_run_are_modeled(monkeypatch):
+    monkeypatch.setattr(sampler, "MODELED", 45)
+    objectives = resolve(spec())
+    trials = search(spec(), 60)
+    waiting = record(60, trials[5].settings, trials[5].spec.ask, State.PENDING)
+    kept = {t.number for t in sampler._modeled(objectives, [*trials, waiting])}
+    front = set(pareto.nondominated(pareto.candidates(objectives, trials, fresh=False)))
+    assert front | {0, 59, 60} <= kept
+    assert len(front) < 44
+    assert len(kept) == 45 + 1
+
+
+def test_with_very_many_trials_nothing_is_tried_twice_and_a_study_continues_as_it_was(monkeypatch):
+    monkeypatch.setattr(sampler, "MODELED", 15)
+    whole = search(spec(), 40, seed=2)
+    assert len({t.settings for t in whole}) == 40
+    assert paths(search(spec(), 40, seed=2, trials=whole[:30])) == paths(whole)
+
+
 def test_a_suggestion_does_not_depend_on_the_hash_seed_of_the_process():
     program = (
         "import json; from unit.search.toy_study import *; "

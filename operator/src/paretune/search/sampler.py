@@ -20,6 +20,7 @@ from paretune_contract.settings import Settings
 
 from ..api import Ask, OptimizationTrial, State
 from . import objectives as goals
+from . import pareto
 from .choices import SearchSpace
 from .objectives import MetricValues, ResolvedObjective
 from .prior import first_trials
@@ -28,6 +29,8 @@ from .records import format_ranges, searched
 
 RETRIES = 1
 """So often the sampler is asked again for what was not tried; then the nearest to its suggestion is taken."""
+MODELED = 300
+"""Finished trials that TPE looks at, at most."""
 STARTUP_TRIALS = 10
 """Finished trials before TPE models anything: as many as the prior usually has."""
 POPULATION = 20
@@ -109,7 +112,7 @@ def suggest(
 
     if space.size is not None and len(taken) >= space.size:
         raise SpaceExhausted(f"all {space.size} settings of the space have been tried")
-    study = _rebuilt(space, objectives, earlier)
+    study = _rebuilt(space, objectives, earlier if sampler == "nsgaii" else _modeled(objectives, earlier))
     for retry in range(RETRIES + 1):
         derived = derive_seed(seed, number, retry)
         study.sampler = _sampler(sampler, derived)
@@ -142,6 +145,25 @@ def _sampler(name: str, seed: int) -> BaseSampler:
             constant_liar=True,
             n_startup_trials=STARTUP_TRIALS,
         )
+
+
+def _modeled(
+    objectives: Sequence[ResolvedObjective], trials: Sequence[OptimizationTrial]
+) -> Sequence[OptimizationTrial]:
+    """What TPE models: all trials, or of very many the front, the latest, and those that run.
+
+    TPE compares the best few with the rest. Beyond some hundreds the rest adds time and no knowledge.
+    """
+    finished = [t for t in trials if t.final]
+    if len(finished) <= MODELED:
+        return trials
+    front = set(pareto.nondominated(pareto.candidates(objectives, trials, fresh=False)))
+    kept = {t.number for t in finished if t.number in front or t.number == 0}
+    for trial in reversed(finished):
+        if len(kept) >= MODELED:
+            break
+        kept.add(trial.number)
+    return [t for t in trials if not t.final or t.number in kept]
 
 
 def _rebuilt(
