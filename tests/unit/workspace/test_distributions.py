@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[3]
-MEMBERS = ["operator", "jobs/contract", "jobs/store", "jobs/compress", "jobs/benchmark"]
+MEMBERS = ["operator", "jobs/contract", "jobs/store", "jobs/codec", "jobs/compress", "jobs/benchmark"]
 # Packages that come with another one as part of its interface.
 COMES_WITH = {
     "pydantic-core": "pydantic",  # the errors that pydantic's validators raise
@@ -114,6 +114,10 @@ def test_a_distribution_imports_only_what_it_declares(member: str) -> None:
 
 def test_the_contract_needs_pydantic_alone() -> None:
     assert _declared("jobs/contract") == {"pydantic"}
+
+
+def test_the_codec_needs_numpy_and_zstandard_alone() -> None:
+    assert _closure([("paretune-codec", ())]) == {"paretune-codec", "numpy", "zstandard"}
 
 
 def test_the_lock_names_no_tensorflow_for_the_operator_alone() -> None:

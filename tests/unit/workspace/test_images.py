@@ -1,6 +1,7 @@
 """How the images are built: the builders' command lines."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,14 @@ def test_every_dockerfile_is_there_and_has_its_image() -> None:
         for file in [*ROOT.glob("operator/Dockerfile"), *ROOT.glob("jobs/*/Dockerfile")]
     }
     assert {image.dockerfile for image in IMAGES} == there
+
+
+@pytest.mark.parametrize("dockerfile", sorted({image.dockerfile for image in IMAGES}))
+def test_an_image_knows_all_members_of_the_workspace(dockerfile: str) -> None:
+    """The lock is read against the whole workspace, whatever part of it is installed."""
+    workspace = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["workspace"]
+    copied = re.findall(r"^COPY (\S+)/pyproject\.toml ", (ROOT / dockerfile).read_text(), re.MULTILINE)
+    assert set(copied) == set(workspace["members"])
 
 
 def test_the_arm64_image_has_a_tag_of_its_own() -> None:

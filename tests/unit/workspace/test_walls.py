@@ -24,6 +24,7 @@ BREACHES = {
     "kubernetes": ("paretune/local", "import kubernetes"),
     "operator-without-tensorflow": ("paretune/search", "import tensorflow"),
     "benchmark-is-litert-alone": ("paretune_benchmark", "import tensorflow"),
+    "codec-stands-alone": ("paretune_codec", "import flatbuffers"),
 }
 
 
