@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from paretune import cli
 from paretune.local.workdir import WorkDirectory
+from support.made_int8 import int8_network
 from support.simulated import SimulatedStages, simulated_engine, simulated_intake, simulated_study
 
 VALID = """
@@ -158,3 +159,59 @@ def test_every_command_has_help_and_what_it_prints_for_machines(
     assert "Usage: " in text
     if command in ("validate", "plan", "run", "explain", "replay", "gc"):
         assert "--json" in text
+
+
+# --- pack and unpack --------------------------------------------------------------------------------------
+
+
+def test_a_packed_model_comes_back_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model.tflite"
+    model.write_bytes(int8_network())
+    assert run(monkeypatch, "pack", model) == 0
+    packed = tmp_path / "model.ptz"
+    assert f"{packed.stat().st_size:,} bytes" in capsys.readouterr().out
+    assert packed.stat().st_size < model.stat().st_size
+    assert run(monkeypatch, "unpack", packed, "-o", tmp_path / "again.tflite") == 0
+    assert (tmp_path / "again.tflite").read_bytes() == model.read_bytes()
+
+
+def test_packing_overwrites_nothing_unless_it_is_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, packed = tmp_path / "model.tflite", tmp_path / "model.ptz"
+    model.write_bytes(int8_network())
+    packed.write_text("mine")
+    assert run(monkeypatch, "pack", model) == 2
+    assert packed.read_text() == "mine"
+    assert "--force" in capsys.readouterr().err
+    assert run(monkeypatch, "pack", model, "--force") == 0
+    assert run(monkeypatch, "unpack", packed, "-o", tmp_path / "no" / "m.tflite") == 2
+    assert "no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "content", "words"),
+    [
+        ("pack", b"PK\x03\x04zipped", "not a .tflite file"),
+        ("pack", b"", "not a .tflite file"),
+        ("unpack", b"PK\x03\x04zipped", "not a .ptz container"),
+        ("unpack", b"PTZ\x01\x02", "truncated"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_by_name(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    content: bytes,
+    words: str,
+) -> None:
+    file = tmp_path / "file.bin"
+    file.write_bytes(content)
+    assert run(monkeypatch, command, file) == 2
+    error = capsys.readouterr().err
+    assert str(file) in error
+    assert words in error
+    assert list(tmp_path.iterdir()) == [file], "nothing is left behind"

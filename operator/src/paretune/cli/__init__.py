@@ -1,4 +1,4 @@
-"""The command line: `paretune init | validate | plan | run | report | explain | export | replay | gc`."""
+"""The command line: `paretune init | validate | plan | run | report | explain | export | pack | ...`."""
 
 import click
 
@@ -7,6 +7,7 @@ from .explain import explain
 from .export import export
 from .gc import gc
 from .init import init
+from .pack import pack_file, unpack_file
 from .plan import plan
 from .replay import replay
 from .report import report
@@ -27,7 +28,7 @@ def paretune() -> None:
     """
 
 
-for command in (init, validate, plan, run, report, explain, export, replay, gc):
+for command in (init, validate, plan, run, report, explain, export, pack_file, unpack_file, replay, gc):
     paretune.add_command(command)
 
 
