@@ -31,9 +31,16 @@ if [ ! -x /opt/uv/bin/uv ]; then
     python3 -m venv /opt/uv
     /opt/uv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check "uv==$UV_VERSION"
 fi
+# The variant for GPUs has another build of TensorFlow in the same place: uv must never put the lock's over it.
+case ${ACCELERATOR:-cpu} in
+    cpu) without= ;;
+    cuda) without="--no-install-package tensorflow-cpu" ;;
+    *) echo "environment.sh: ACCELERATOR=$ACCELERATOR, but it is cpu or cuda" >&2; exit 2 ;;
+esac
 sync() {
+    # shellcheck disable=SC2086 # no words or two
     /opt/uv/bin/uv sync --frozen --no-default-groups --no-editable --package "$distribution" \
-        --python-platform "$platform" --python "$(command -v python3)" "$@"
+        --python-platform "$platform" --python "$(command -v python3)" $without "$@"
 }
 
 # Bytecode is made here, because nothing can be written where the image runs, and is not compared with its source,
@@ -43,16 +50,12 @@ compile() {
 }
 
 if [ "$part" = dependencies ]; then
-    case ${ACCELERATOR:-cpu} in
-        cpu) sync --no-install-workspace "$@" ;;
-        cuda)
-            # gpu.txt is what this build of TensorFlow needs beside uv.lock, with its digests.
-            sync --no-install-workspace --no-install-package tensorflow-cpu "$@"
-            /opt/uv/bin/uv pip install --python $root/bin/python --python-platform "$platform" --no-deps \
-                --require-hashes -r jobs/compress/gpu.txt
-            ;;
-        *) echo "environment.sh: ACCELERATOR=$ACCELERATOR, but it is cpu or cuda" >&2; exit 2 ;;
-    esac
+    sync --no-install-workspace "$@"
+    if [ -n "$without" ]; then
+        # gpu.txt is what this build of TensorFlow needs beside uv.lock, with its digests.
+        /opt/uv/bin/uv pip install --python $root/bin/python --python-platform "$platform" --no-deps \
+            --require-hashes -r jobs/compress/gpu.txt
+    fi
     site=$(echo $root/lib/python3*/site-packages)
     # Headers, tests and import libraries: nothing in a pod reads them.
     find "$site" -depth -type d \( -name tests -o -name __pycache__ \) -exec rm -rf {} +

@@ -1,6 +1,9 @@
 """What the images promise, as far as their Dockerfiles and the lock can tell without a build."""
 
+import itertools
+import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -77,6 +80,22 @@ def test_the_environment_comes_from_the_lock(path: str, distribution: str) -> No
     assert all(f" {distribution} " in run for run in runs)
     script = (ROOT / "jobs/environment.sh").read_text()
     assert "uv sync --frozen" in script
+
+
+def test_the_variant_for_gpus_never_has_the_tensorflow_of_the_lock_put_over_its_own(tmp_path: Path) -> None:
+    """Both parts of the script synchronize with the lock, whose TensorFlow is the one for CPUs."""
+    script = (ROOT / "jobs/environment.sh").read_text()
+    asked = tmp_path / "asked"
+    for accelerator, part in itertools.product(("cpu", "cuda"), ("dependencies", "own")):
+        ready = script.partition("sync() {")[0].replace("[ ! -x /opt/uv/bin/uv ]", "false")
+        body = script.partition("sync() {")[2].partition("\n}\n")[0].replace("/opt/uv/bin/uv", "echo")
+        program = f"{ready}sync() {{{body}\n}}\nsync >{asked}"
+        subprocess.run(
+            ["sh", "-c", program, "environment.sh", part, "paretune-compress", "amd64"],
+            env={**os.environ, "ACCELERATOR": accelerator},
+            check=True,
+        )
+        assert ("--no-install-package tensorflow-cpu" in asked.read_text()) == (accelerator == "cuda")
 
 
 def test_the_images_are_made_by_the_uv_of_the_makefile() -> None:
