@@ -52,8 +52,9 @@ compile() {
 if [ "$part" = dependencies ]; then
     sync --no-install-workspace "$@"
     if [ -n "$without" ]; then
-        # gpu.txt is what this build of TensorFlow needs beside uv.lock, with its digests.
-        /opt/uv/bin/uv pip install --python $root/bin/python --python-platform "$platform" --no-deps \
+        # gpu.txt is what this build of TensorFlow needs beside uv.lock, with its digests. The workspace's settings
+        # leave the package `tensorflow` out, so they are not read.
+        /opt/uv/bin/uv pip install --no-config --python $root/bin/python --python-platform "$platform" --no-deps \
             --require-hashes -r jobs/compress/gpu.txt
     fi
     site=$(echo $root/lib/python3*/site-packages)
