@@ -100,7 +100,7 @@ def test_the_variant_for_gpus_never_has_the_tensorflow_of_the_lock_put_over_its_
 
 def test_the_tensorflow_for_gpus_is_installed_without_the_settings_that_leave_it_out() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]
-    left_out = [each for each in settings["override-dependencies"] if each.startswith("tensorflow ")]
+    left_out = [each for each in settings["override-dependencies"] if each.startswith("tensorflow==")]
     assert left_out, "the reason is gone, and with it --no-config may go"
     assert re.search(r"^tensorflow==", (ROOT / "jobs/compress/gpu.txt").read_text(), re.MULTILINE)
     assert "uv pip install --no-config" in (ROOT / "jobs/environment.sh").read_text()
