@@ -17,6 +17,8 @@ Json = Mapping[str, Any]
 
 QUEUED, UNSCHEDULABLE, QUOTA = "Queued", "Unschedulable", "QuotaExceeded"
 NO_POD = "NoPod"
+COMPLETE = "Complete"
+"""Condition of a Job that succeeded."""
 NOT_STARTED = "ContainerCreating"
 """A volume, an image or the network keeps the kubelet from starting the containers."""
 LOST = "its pod was gone before its message was read"
@@ -74,7 +76,7 @@ def seen(job: Json, pods: Sequence[Json], refusal: str, devices: Mapping[str, An
     work = work_of(metadata.get("labels", {}), devices)
     if work is None or metadata.get("deletionTimestamp"):
         return None
-    pod = max(pods, key=lambda p: str(p["metadata"]["creationTimestamp"]), default=None)
+    pod = latest(pods)
     common: dict[str, Any] = {
         "name": metadata["name"],
         "uid": metadata["uid"],
@@ -84,18 +86,23 @@ def seen(job: Json, pods: Sequence[Json], refusal: str, devices: Mapping[str, An
         "node": pod["spec"].get("nodeName", "") if pod else "",
         "pod": pod["metadata"]["name"] if pod else "",
     }
-    ended = _ended(job)
-    if ended:
-        result = _succeeded(pod, work) if ended["type"] == "Complete" else _failed(pod, work)
-        return JobSeen(**common, result=result, ended=moment(ended.get("lastTransitionTime")))
+    end = ended(job)
+    if end:
+        result = _succeeded(pod, work) if end["type"] == COMPLETE else _failed(pod, work)
+        return JobSeen(**common, result=result, ended=moment(end.get("lastTransitionTime")))
     reason, message, since = _waits(job, pod, refusal)
     return JobSeen(**common, waits=reason, message=message, since=since)
 
 
-def _ended(job: Json) -> Json | None:
-    """The condition that says so."""
+def latest(pods: Sequence[Json]) -> Json | None:
+    """The pod that was created last; None of none."""
+    return max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
+
+
+def ended(job: Json) -> Json | None:
+    """The condition that says how a Job ended; None while it has not."""
     for condition in job.get("status", {}).get("conditions", []):
-        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
+        if condition["type"] in (COMPLETE, "Failed") and condition["status"] == "True":
             found: Json = condition
             return found
     return None
@@ -237,3 +244,8 @@ def creating_since(pod: Json) -> datetime | None:
 def moment(text: str | None) -> datetime | None:
     """A time of Kubernetes (RFC 3339); None where there is none."""
     return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+
+
+def text_of(time: datetime) -> str:
+    """A time as Kubernetes writes it, in whole seconds. The inverse of `moment`."""
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")

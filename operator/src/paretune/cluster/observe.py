@@ -103,7 +103,7 @@ def _jobs(
             owned[owner["uid"]].append(pod)
     for document in documents:
         own = owned[document["metadata"]["uid"]]
-        if _finished(document) and not _tell(document, own):
+        if jobs.ended(document) and not _tell(document, own):
             own = cache.pods_of(document)  # the Job's event has overtaken its pod's
         refusal = _held_up(api, own, now) if own else _refusal(api, document, now)
         job = jobs.seen(document, own, refusal, devices)
@@ -114,7 +114,8 @@ def _jobs(
 def _tell(job: Json, pods: Sequence[Json]) -> bool:
     """The pods that are known are those that ended this Job."""
     phases = [pod.get("status", {}).get("phase") for pod in pods]
-    if _complete(job):
+    end = jobs.ended(job)
+    if end and end["type"] == jobs.COMPLETE:
         return "Succeeded" in phases
     return bool(phases) and set(phases) <= {"Succeeded", "Failed"}
 
@@ -125,22 +126,24 @@ def _refusal(api: Api, job: Json, now: datetime) -> str:
     active = not job["spec"].get("suspend") and not job.get("status", {}).get("conditions")
     if created is None or not active or (now - created).total_seconds() < REFUSED_AFTER:
         return ""
-    uid = job["metadata"]["uid"]
-    namespace = job["metadata"]["namespace"]
-    events = api.list(EVENTS, namespace, fields=f"involvedObject.uid={uid},reason=FailedCreate")
-    return max(events, key=_last, default={}).get("message", "")[:500] if events else ""
+    return _newest_event(api, job, "reason=FailedCreate")
 
 
 def _held_up(api: Api, pods: Sequence[Json], now: datetime) -> str:
     """What keeps the kubelet from starting the containers: a Secret or claim that is not there, mostly."""
-    pod = max(pods, key=lambda p: str(p["metadata"]["creationTimestamp"]))
-    since = jobs.creating_since(pod)
-    if since is None or (now - since).total_seconds() < HELD_UP_AFTER:
+    pod = jobs.latest(pods)
+    since = jobs.creating_since(pod) if pod else None
+    if pod is None or since is None or (now - since).total_seconds() < HELD_UP_AFTER:
         return ""
-    metadata = pod["metadata"]
-    about = f"involvedObject.uid={metadata['uid']},type=Warning"
-    events = api.list(EVENTS, metadata["namespace"], fields=about)
-    return max(events, key=_last, default={}).get("message", "")[:500] if events else ""
+    return _newest_event(api, pod, "type=Warning")
+
+
+def _newest_event(api: Api, about: jobs.Json, which: str) -> str:
+    """What the newest of these Events says of an object; empty without one."""
+    metadata = about["metadata"]
+    fields = f"involvedObject.uid={metadata['uid']},{which}"
+    found = api.list(EVENTS, metadata["namespace"], fields=fields)
+    return str(max(found, key=_last, default={}).get("message", ""))[:500]
 
 
 def _last(event: Json) -> str:
@@ -184,17 +187,4 @@ def pools(cache: Cache) -> dict[str, DevicePool]:
 
 def busy(cache: Cache, pool: str) -> int:
     """Benchmark Jobs of a pool that are not finished, over all namespaces that are watched."""
-    return sum(not _finished(job) for job in cache.benchmarks(pool))
-
-
-def _finished(job: Json) -> bool:
-    return _complete(job) or _is_true(job, "Failed")
-
-
-def _complete(job: Json) -> bool:
-    return _is_true(job, "Complete")
-
-
-def _is_true(job: Json, kind: str) -> bool:
-    conditions = job.get("status", {}).get("conditions", [])
-    return any(c["type"] == kind and c["status"] == "True" for c in conditions)
+    return sum(jobs.ended(job) is None for job in cache.benchmarks(pool))

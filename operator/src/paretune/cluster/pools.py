@@ -8,9 +8,11 @@ from typing import Any
 from ..api import DevicePool
 from ..api.meta import Condition
 from ..api.pool import PoolSpec, PoolStatus
+from ..plan.admission import holds
 from . import observe
 from .api import NODES, POOLS, Api, Json
 from .cache import Cache
+from .jobs import text_of
 
 LOOK_AGAIN = 60.0
 
@@ -33,7 +35,7 @@ class PoolReconciler:
             return None
         pool = DevicePool.model_validate(document)
         nodes = [n for n in self._api.list(NODES, labels=_selector(pool.spec)) if fits(n, pool.spec)]
-        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        now = text_of(datetime.now(UTC))
         after = status_of(
             pool,
             len(nodes),
@@ -96,27 +98,11 @@ def _near(node: Json, affinity: Mapping[str, Any]) -> bool:
     for term in required.get("nodeSelectorTerms", []):
         rules = [(rule, labels) for rule in term.get("matchExpressions") or []]
         rules += [(rule, fields) for rule in term.get("matchFields") or []]
-        if rules and all(_holds(rule, found) for rule, found in rules):
+        if rules and all(
+            holds(rule["operator"], found.get(rule["key"]), rule.get("values") or []) for rule, found in rules
+        ):
             return True
     return False
-
-
-def _holds(rule: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """One expression of a node selector."""
-    value, values = labels.get(rule["key"]), rule.get("values") or []
-    plain = {
-        "In": value in values,
-        "NotIn": value not in values,
-        "Exists": value is not None,
-        "DoesNotExist": value is None,
-    }
-    if rule["operator"] in plain:
-        return plain[rule["operator"]]
-    try:
-        number, bound = int(value or ""), int(values[0])
-    except (ValueError, IndexError):
-        return False
-    return number > bound if rule["operator"] == "Gt" else number < bound
 
 
 def _tolerates(toleration: Any, taint: Mapping[str, Any]) -> bool:

@@ -178,7 +178,7 @@ class Reconciler:
             StudyStatus.model_validate({"conditions": plain.get("conditions", [])}),
             facts,
             document["metadata"]["generation"],
-            _text(self.now()),
+            jobs.text_of(self.now()),
         )
         conditions = [c.model_dump(mode="json", by_alias=True) for c in after.conditions]
         if conditions != plain.get("conditions"):
@@ -264,7 +264,7 @@ class Look:
                 },
                 "devices": admission.devices(self.study, cluster),
                 "tracking": admission.server_of(self.study, cluster),
-                "started": _text(self.now),
+                "started": jobs.text_of(self.now),
             }
         )
         self._adopt()
@@ -374,7 +374,7 @@ class Look:
             *self._tracked(finish is None or tracked),
         )
         if finish is not None and finish.reason != "Suspended" and not self.status.finished:
-            self.status = self.status.model_copy(update={"finished": _text(self.now)})
+            self.status = self.status.model_copy(update={"finished": jobs.text_of(self.now)})
             self._event("Warning" if finish.failed else "Normal", finish.reason, finish.message)
         elif finish is None and self.status.finished:
             self.status = self.status.model_copy(update={"finished": ""})
@@ -463,7 +463,7 @@ class Look:
             if first is not None and first.waits == jobs.NO_POD:
                 first = replace(first, waits=jobs.QUEUED)
             if active is not None:
-                self._record(transitions.started(trial, active.work, _text(self.now)))
+                self._record(transitions.started(trial, active.work, jobs.text_of(self.now)))
             elif first is not None:
                 self._record(transitions.waiting(trial, first.waits, first.message))
 
@@ -504,7 +504,7 @@ class Look:
         if result.reason is Reason.STORE_UNAVAILABLE or self._baseline_waits(job.work, result):
             after = transitions.postponed(trial, result)
         else:
-            after = transitions.finished(trial, job.work, result, self.trials[0], _text(self.now))
+            after = transitions.finished(trial, job.work, result, self.trials[0], jobs.text_of(self.now))
         self._record(after)
 
     def _baseline_waits(self, work: Work, result: Result) -> bool:
@@ -528,12 +528,12 @@ class Look:
                         raise
                     self._record(transitions.waiting(trial, jobs.QUOTA, error.message))
                 else:
-                    self._record(transitions.started(trial, work, _text(self.now)))
+                    self._record(transitions.started(trial, work, jobs.text_of(self.now)))
             case Copy(number, pool, source):
                 self._record(transitions.copied(self.trials[number], pool, self.trials[source]))
             case Conclude(number, state, reason, message):
                 concluded = transitions.concluded(
-                    self.trials[number], state, reason, message, _text(self.now)
+                    self.trials[number], state, reason, message, jobs.text_of(self.now)
                 )
                 self._record(concluded)
 
@@ -676,8 +676,8 @@ class Look:
             update={
                 "store": StoreStatus(
                     failures=failures,
-                    since=self.status.store.since if self.status.store else _text(self.now),
-                    retry=_text(self.now + timedelta(seconds=pause)),
+                    since=self.status.store.since if self.status.store else jobs.text_of(self.now),
+                    retry=jobs.text_of(self.now + timedelta(seconds=pause)),
                     message=result.message,
                 )
             }
@@ -814,7 +814,7 @@ class Look:
     def _write(self, facts: tuple[status.Fact, ...]) -> None:
         """The status, once, and numbers that can wait not more often than the configuration says."""
         generation = self.document["metadata"]["generation"]
-        after = status.with_conditions(self.status, facts, generation, _text(self.now))
+        after = status.with_conditions(self.status, facts, generation, jobs.text_of(self.now))
         change = status.changed(self.before, after)
         if change == "no":
             return
@@ -894,10 +894,6 @@ def _state(finish: Finish | None) -> str:
     if finish.reason == "Suspended":
         return "Suspended"
     return "Failed" if finish.failed else "Complete"
-
-
-def _text(time: datetime) -> str:
-    return time.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def cores(quantity: str) -> float:

@@ -1,6 +1,6 @@
 """Is a study accepted in this cluster? Checks in order; each gives a reason and a sentence, or nothing."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -78,17 +78,24 @@ def selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
     """A label selector selects these labels; an empty one selects all."""
     if any(labels.get(key) != value for key, value in selector.match_labels.items()):
         return False
-    for rule in selector.match_expressions:
-        value = labels.get(rule.key)
-        holds = {
-            "In": value in rule.values,
-            "NotIn": value not in rule.values,
-            "Exists": value is not None,
-            "DoesNotExist": value is None,
-        }
-        if not holds[rule.operator]:
-            return False
-    return True
+    return all(holds(rule.operator, labels.get(rule.key), rule.values) for rule in selector.match_expressions)
+
+
+def holds(operator: str, value: str | None, values: Sequence[str]) -> bool:
+    """One expression of a label selector, or of a node selector, which has Gt and Lt too."""
+    plain = {
+        "In": value in values,
+        "NotIn": value not in values,
+        "Exists": value is not None,
+        "DoesNotExist": value is None,
+    }
+    if operator in plain:
+        return plain[operator]
+    try:
+        number, bound = int(value or ""), int(values[0])
+    except (ValueError, IndexError):
+        return False
+    return number > bound if operator == "Gt" else number < bound
 
 
 def _pool_name(device: Device) -> str:
