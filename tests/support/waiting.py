@@ -7,7 +7,7 @@ from typing import TypeVar
 Found = TypeVar("Found")
 
 
-def until(condition: Callable[[], Found], seconds: float = 60, what: str = "") -> Found:
+def until(condition: Callable[[], Found], seconds: float = 180, what: str = "") -> Found:
     """What `condition` gives, as soon as it is true.
 
     Raises:
