@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from paretune import cli
 from paretune.local.workdir import WorkDirectory
+from paretune_codec import unpack
 from support.made_int8 import int8_network
 from support.simulated import SimulatedStages, simulated_engine, simulated_intake, simulated_study
 
@@ -148,8 +149,21 @@ def test_export_of_a_cleaned_up_model_says_how_to_keep_it(
     assert "retain: all" in capsys.readouterr().err
 
 
+def test_an_exported_container_holds_the_model(
+    work: WorkDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert run(monkeypatch, "export", 0, "-w", work.root, "-o", out) == 0
+    assert not (out / "model.ptz").exists()
+    assert "model.ptz" not in (out / "README.md").read_text()
+    assert run(monkeypatch, "export", 0, "-w", work.root, "-o", out, "--ptz") == 0
+    assert "model.ptz" in capsys.readouterr().out.splitlines()[-1]
+    assert "paretune unpack model.ptz" in (out / "README.md").read_text()
+    assert unpack((out / "model.ptz").read_bytes()) == (out / "model.tflite").read_bytes()
+
+
 @pytest.mark.parametrize(
-    "command", ["init", "validate", "plan", "run", "report", "explain", "export", "replay", "gc"]
+    "command", ["init", "validate", "plan", "run", "report", "explain", "export", "apply", "replay", "gc"]
 )
 def test_every_command_has_help_and_what_it_prints_for_machines(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -157,7 +171,7 @@ def test_every_command_has_help_and_what_it_prints_for_machines(
     assert run(monkeypatch, command, "--help") == 0
     text = capsys.readouterr().out
     assert "Usage: " in text
-    if command in ("validate", "plan", "run", "explain", "replay", "gc"):
+    if command in ("validate", "plan", "run", "explain", "apply", "replay", "gc"):
         assert "--json" in text
 
 

@@ -1,7 +1,8 @@
-"""The command line: `paretune init | validate | plan | run | report | explain | export | pack | ...`."""
+"""The command line: `paretune init | validate | plan | run | report | explain | export | apply | ...`."""
 
 import click
 
+from .apply import apply
 from .errors import ended
 from .explain import explain
 from .export import export
@@ -28,7 +29,9 @@ def paretune() -> None:
     """
 
 
-for command in (init, validate, plan, run, report, explain, export, pack_file, unpack_file, replay, gc):
+for command in (
+    init, validate, plan, run, report, explain, export, apply, pack_file, unpack_file, replay, gc,
+):  # fmt: skip
     paretune.add_command(command)
 
 

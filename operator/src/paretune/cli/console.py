@@ -146,6 +146,11 @@ class Progress:
     def say(self, sentence: str) -> None:
         self.console.print(Text(sentence), soft_wrap=True)
 
+    def working(self, what: str, seconds: float) -> None:
+        """What is being done and for how long; a terminal shows it."""
+        if self._live:
+            self._live.update(Text(f"{what}, {clock(seconds)} so far"))
+
     def already(self, trials: Iterable[OptimizationTrial]) -> None:
         """Trials of an earlier run are not told again."""
         self._told |= {t.number for t in trials if t.final}

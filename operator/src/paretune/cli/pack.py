@@ -7,6 +7,7 @@ from paretune_codec import CorruptPtz, pack, unpack
 from paretune_store.files import atomic_write
 
 from .errors import BadInput
+from .output_file import free_file
 
 SUFFIX = ".ptz"
 
@@ -28,7 +29,7 @@ def pack_file(tflite: Path, output: Path | None, for_c: bool, force: bool) -> No
     content = tflite.read_bytes()
     if content[4:8] != b"TFL3":
         raise BadInput(f"{tflite}: not a .tflite file: bytes 4 to 8 are {content[4:8]!r}, expected b'TFL3'")
-    file = _free(output or tflite.with_suffix(SUFFIX), force)
+    file = free_file(output or tflite.with_suffix(SUFFIX), force)
     packed = pack(content, zstd=not for_c)
     atomic_write(file, packed)
     click.echo(f"{file}: {len(packed):,} bytes, {len(packed) / len(content):.3f} of {len(content):,}")
@@ -40,18 +41,10 @@ def pack_file(tflite: Path, output: Path | None, for_c: bool, force: bool) -> No
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 def unpack_file(ptz: Path, output: Path | None, force: bool) -> None:
     """Write the .tflite that a .ptz container holds."""
-    file = _free(output or ptz.with_suffix(".tflite"), force)
+    file = free_file(output or ptz.with_suffix(".tflite"), force)
     try:
         content = unpack(ptz.read_bytes())
     except CorruptPtz as error:
         raise BadInput(f"{ptz}: {error}") from error
     atomic_write(file, content)
     click.echo(f"{file}: {len(content):,} bytes")
-
-
-def _free(file: Path, force: bool) -> Path:
-    if file.exists() and not force:
-        raise BadInput(f"{file}: exists already; give another --output, or --force")
-    if not file.parent.is_dir():
-        raise BadInput(f"{file.parent}: no such folder; create it, or give another --output")
-    return file

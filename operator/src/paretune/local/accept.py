@@ -102,7 +102,7 @@ def accept(
             seed=seed if seed is not None else secrets.randbits(32),
             coder=CODER,
             sampler=f"{study.spec.search.sampler} optuna {version('optuna')}",
-            versions=_versions(),
+            versions=versions_here(),
             accepted=datetime.now(UTC).isoformat(timespec="seconds"),
             pools=pools,
             without=tuple(sorted(without)),
@@ -193,6 +193,14 @@ def _same_study(
                     f"{', '.join(sorted(kept)) or 'none'}"
                 ]
             )
+    if state.coder not in ("", CODER):
+        raise Refused(
+            [
+                f"downloadSize: the study in {work.root} has sizes by the coder {state.coder}, this version "
+                f"makes {CODER}, and sizes of two coders do not compare. Go on with the version of Paretune "
+                "that began it, or begin a new study with --restart."
+            ]
+        )
 
 
 def _same_content(earlier: IntakeResult, now: IntakeResult, work: WorkDirectory) -> None:
@@ -235,7 +243,8 @@ def _notices(study: OptimizationStudy, without: Collection[str]) -> list[str]:
     return notices
 
 
-def _versions() -> dict[str, str]:
+def versions_here() -> dict[str, str]:
+    """Versions of Python and of the libraries that make candidates or record them, by distribution."""
     names = (
         "paretune",
         "optuna",

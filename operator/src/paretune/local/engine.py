@@ -30,6 +30,7 @@ from ..plan.observed import Capacity, Observed, Work
 from ..search import gates
 from ..search.asking import next_trial
 from ..search.front import FrontDocument, front_document
+from ..search.made_with import made_with
 from ..search.objectives import quality_metrics, resolve
 from ..search.sampler import SpaceExhausted
 from ..search.space import available
@@ -254,7 +255,7 @@ class Engine:
         if result.reason is Reason.CRASHED:
             log = self._work.log(work.number, work.stage, work.pool)
             result = result.model_copy(update={"message": f"{result.message}; log: {log.name}"})
-        after = transitions.finished(trial, work, result, self._trials[0], _now())
+        after = transitions.finished(trial, work, result, self._trials[0], _now(), self._state.coder)
         self._record(after)
         if after.final:
             self._front = self._write_front()
@@ -272,8 +273,9 @@ class Engine:
     def _write_front(self) -> FrontDocument | None:
         if not self._trials or not self._trials[0].final:
             return None
+        made = made_with(self._intake, self._state.versions, self.capacity.compress_cores)
         document = front_document(
-            self._study, self._state.uid, self._state.seed, self._objectives, self.trials
+            self._study, self._state.uid, self._state.seed, self._objectives, self.trials, made
         )
         self._work.write_front(document.model_dump(mode="json", by_alias=True, exclude_none=True))
         return document

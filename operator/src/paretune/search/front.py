@@ -11,6 +11,7 @@ from pydantic import Field, field_serializer
 
 from ..api import Goal, OptimizationStudy, OptimizationTrial, State
 from . import pareto
+from .made_with import MadeWith
 from .objectives import ResolvedObjective
 from .records import reported
 
@@ -24,6 +25,9 @@ class FrontStudy(TolerantDocument):
     name: str
     uid: str
     seed: int
+    made_with: MadeWith | None = Field(
+        None, description="What candidates were made from and with; `paretune apply` reads it."
+    )
 
 
 class FrontObjective(TolerantDocument):
@@ -130,6 +134,7 @@ def front_document(
     seed: int,
     objectives: Sequence[ResolvedObjective],
     trials: Sequence[OptimizationTrial],
+    made_with: MadeWith | None = None,
 ) -> FrontDocument:
     """The front as it stands.
 
@@ -141,6 +146,7 @@ def front_document(
         seed: seed of its search.
         objectives: the manifest's objectives, resolved; in the same order.
         trials: records in number order, at least the final baseline.
+        made_with: what candidates were made from and with, where the writer knows it.
 
     Raises:
         ValueError: when the first record is not the baseline in a final state.
@@ -154,7 +160,7 @@ def front_document(
     order = sorted(numbers, key=lambda n: (points[n][axis], n))
     share, axes = pareto.covered(objectives, trials, front=numbers)
     return FrontDocument(
-        study=FrontStudy(name=study.metadata.name, uid=uid, seed=seed),
+        study=FrontStudy(name=study.metadata.name, uid=uid, seed=seed, made_with=made_with),
         objectives=tuple(
             FrontObjective.model_validate({**o.model_dump(exclude_none=True), "goal": r.goal})
             for o, r in zip(study.spec.objectives, objectives, strict=True)
