@@ -13,7 +13,7 @@ from paretune.local.workdir import LocalPool, StudyState, WorkDirectory
 from paretune.local.workers import Call
 from paretune_contract.dataset import ArrayInfo, DataInfo, Split
 from paretune_contract.failure import Reason
-from paretune_contract.measurement import Measurement, wilson
+from paretune_contract.measurement import CODER, Measurement, wilson
 from paretune_contract.model import LayerInfo, ModelInfo, SourceFormat, TensorInfo
 from paretune_contract.settings import Settings
 from paretune_contract.stages import (
@@ -101,7 +101,7 @@ class SimulatedStages:
             evaluation = Evaluation(split=Split.EVALUATION, samples=1000, of=1000, seconds=0.1, complete=True)
         return CompressResult(
             artifact=Artifact(path=str(path), sha256=sha, bytes=int(size * 1.1)),
-            coder="zstd-22",
+            coder=CODER,
             metrics=metrics,
             evaluation=evaluation,
         )
@@ -127,6 +127,8 @@ def simulated_size(settings: Settings) -> float:
         share *= 0.65
     if settings.clustering.clusters:
         share *= 0.5 + settings.clustering.clusters / 512
+    if settings.rate.ratio:
+        share = settings.rate.ratio
     return round(100_000 * share, 3)
 
 
@@ -136,6 +138,8 @@ def simulated_accuracy(settings: Settings) -> float:
         loss += 0.008
     if settings.clustering.clusters:
         loss += 0.08 / settings.clustering.clusters
+    if settings.rate.ratio:
+        loss += 0.0003 / settings.rate.ratio
     return round(0.9 - loss, 3)
 
 
@@ -204,7 +208,7 @@ def simulated_engine(
     study = study or simulated_study()
     work = WorkDirectory(folder)
     work.create()
-    state = work.read_state() or StudyState(uid="uid", seed=7, pools=(LocalPool(name="cpu"),))
+    state = work.read_state() or StudyState(uid="uid", seed=7, coder=CODER, pools=(LocalPool(name="cpu"),))
     work.write_state(state)
     accepted = Accepted(study, state, simulated_intake(folder), resumed=False)
     return Engine(accepted, work, work.cache, lambda _: None, stop or threading.Event(), stages)

@@ -50,11 +50,13 @@ def test_changed_settings_are_reported_with_both_sides_and_end_the_replay():
 
 
 def test_a_changed_result_is_found_out_by_a_later_trial():
-    trials = search(spec(), 22)
-    trials[8] = record(8, trials[8].settings, trials[8].spec.ask, State.FAILED, reason="Crashed")
+    trials = search(spec(), 26)
+    trials[9] = record(
+        9, trials[9].settings, trials[9].spec.ask, State.FAILED, reason="Crashed"
+    )  # of the front
     last = outcomes(trials)[-1]
     assert isinstance(last, Difference)
-    assert last.number > 8
+    assert last.number > 9
 
 
 def test_a_missing_record_is_named():

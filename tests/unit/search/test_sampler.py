@@ -21,6 +21,7 @@ SMALL = {
     "quantization": {"schemes": ["none", "float16", "dynamic"]},
     "sparsity": {"patterns": ["none"]},
     "clustering": {"stages": ["none", "int8"], "clusters": {"min": 4, "max": 12}},
+    "rate": {"stages": ["none"]},
 }
 
 

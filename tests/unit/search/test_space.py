@@ -1,6 +1,6 @@
 """Which settings are offered, and why others are not."""
 
-from itertools import islice
+from itertools import islice, pairwise
 
 import optuna
 import pytest
@@ -240,10 +240,14 @@ def test_one_step_away_differs_in_one_parameter_or_in_what_comes_with_it():
         quantization=Quantization(scheme=Scheme.INT8),
         sparsity=Sparsity(pattern=SparsityPattern.UNSTRUCTURED, level=0.5),
     )
-    steps = [s for s in space._neighbors(start) if s.sparsity != start.sparsity]
+    steps = [s for s in space._neighbors(start) if s.sparsity != start.sparsity and not s.rate.ratio]
     levels = {s.sparsity.level for s in steps if s.sparsity.pattern is SparsityPattern.UNSTRUCTURED}
     assert levels == {0.45, 0.55}
     assert all(s.quantization == start.quantization for s in steps)
+    rated = [s for s in space._neighbors(start) if s.rate.ratio]
+    assert {(s.rate.ratio, s.sparsity, s.quantization.granularity) for s in rated} == {
+        (0.25, Sparsity(), Granularity.TENSOR)
+    }
 
 
 def test_the_order_among_neighbors_follows_from_its_seed():
@@ -251,3 +255,40 @@ def test_the_order_among_neighbors_follows_from_its_seed():
     start = next(iter(space.cells()))
     once, again, other = ([*islice(space.around(start, order=n), 50)] for n in (1, 1, 2))
     assert once == again != other
+
+
+def test_budgets_of_bytes_fall_geometrically_between_the_ends_that_the_manifest_names():
+    ratios = available(spec(space={"rate": {"ratio": {"min": 0.01, "max": 0.1}}}), intake()).ratios
+    assert (ratios[0], ratios[-1]) == (0.1, 0.01)
+    assert all(1.1 < a / b < 1.3 for a, b in pairwise(ratios))
+    narrow = available(spec(space={"rate": {"ratio": {"min": 0.08, "max": 0.1}}}), intake()).ratios
+    assert len(narrow) == 9
+    assert available(spec(space={"rate": {"ratio": {"min": 0.05, "max": 0.05}}}), intake()).ratios == (0.05,)
+
+
+def test_training_for_bytes_stands_in_place_of_sparsity_clustering_and_granularity():
+    rated = [s for s in available(spec(), intake()).cells() if s.rate.ratio]
+    assert {s.quantization.scheme for s in rated} == {
+        Scheme.DYNAMIC, Scheme.INT8, Scheme.INT16X8, Scheme.INT4,
+    }  # fmt: skip
+    assert all(s.sparsity == Sparsity() and s.quantization.granularity is Granularity.TENSOR for s in rated)
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"dataset": {"evaluation": {"uri": "file:///e.npz"}}}, "dataset.train is absent"),
+        ({"space": {"quantization": {"schemes": ["none", "float16"]}}}, "no integer scheme is left"),
+        ({"space": {"quantization": {"granularity": ["channel"]}}}, "one scale per tensor"),
+        (
+            {"space": {"layers": [{"match": ".", "clustering": {"stage": "int8", "clusters": 8}}]}},
+            "space.layers[0] fixes some",
+        ),
+        ({"objectives": [{"metric": "accuracy"}, {"metric": "modelSize"}]}, "no objective is downloadSize"),
+    ],
+    ids=["train", "integers", "tensor", "layers", "invisible"],
+)
+def test_training_for_bytes_is_left_out_with_the_reason(fields, why):
+    space = available(spec(**fields), intake())
+    assert not space.ratios
+    assert any(why in w.why for w in space.withheld if w.what == "rate.training")

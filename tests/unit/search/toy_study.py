@@ -96,6 +96,9 @@ def measure(settings: Settings) -> Metrics:
         bits = min(bits, math.log2(c.clusters))
     entropy = 0.0 if zeros in (0, 1) else -zeros * math.log2(zeros) - (1 - zeros) * math.log2(1 - zeros)
     coded = WEIGHTS / 8 * (0.9 * bits * (1 - zeros) + entropy) + (0 if tensor else 2_000)
+    if settings.rate.ratio:
+        coded = WEIGHTS * 4 * settings.rate.ratio
+        drop += 0.0004 / settings.rate.ratio
     size = WEIGHTS / 8 * BITS[q.scheme] + 3_000
     latency = 0.01 * SPEED[q.scheme] * (0.98 if tensor else 1)
     return {

@@ -2,13 +2,16 @@
 
 float .tflite -> [train or prune] -> float .tflite -> [calibrate, quantize] -> [cluster integers] -> file
 
+Weights that were trained for a number of bytes are integers on a grid; the quantized file holds these very
+integers, and nothing that an interpreter does not need.
+
 The key of each step names the bytes that go in and those settings that matter to it, so one trained network
 serves many quantizations, and one calibration many schemes.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,22 +30,29 @@ from .data import PreparedSplit
 from .layers import LayerPlan
 from .steps.calibration import Ranges, calibrate
 from .steps.clustering import cluster
+from .steps.grids import read_grids
 from .steps.quantization import needs_calibration, quantize, quantizes
 from .steps.sparsity import prune
 from .train.port import Trainer, TrainingTask
+from .train.rate.trainer import GRIDS, RateTrainer
 
 MODEL = "model.tflite"
 RANGES = "ranges.npz"
 CALIBRATE = "calibrate"
 PRUNE_VERSION, CALIBRATE_VERSION, QUANTIZE_VERSION, CLUSTER_VERSION = 1, 1, 2, 1
+GRIDS_VERSION = 1
 
 
 @dataclass(frozen=True)
 class File:
-    """A file and the sha256 (hex) of its bytes."""
+    """A file and the sha256 (hex) of its bytes.
+
+    grids: the file with the steps of its weights, where these are integers times a step.
+    """
 
     path: Path
     sha256: str
+    grids: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ class Chain:
     threads: for training and calibration.
     seed: of training.
     trainer: how networks are trained.
+    rate_trainer: how networks are trained for a number of bytes.
     steps: what was done so far, in order.
     """
 
@@ -76,6 +87,7 @@ class Chain:
     trainer: Trainer
     threads: int
     seed: int
+    rate_trainer: Trainer = field(default_factory=RateTrainer)
     steps: list[Step] = field(default_factory=list)
 
     def run(self, settings: Settings, plans: Sequence[LayerPlan]) -> File:
@@ -110,7 +122,10 @@ class Chain:
         return file, frozenset()
 
     def _links(self, settings: Settings, plans: Sequence[LayerPlan]) -> Iterator[Link]:
-        if _trains(plans):
+        if settings.rate.ratio:
+            reads = {self.rate_trainer.name: Split.TRAIN} if self.training is not None else {}
+            yield Link(lambda file: self._rated(file, settings, plans), reads)
+        elif _trains(plans):
             reads = {self.trainer.name: Split.TRAIN} if self.training is not None else {}
             yield Link(lambda file: self._trained(file, plans), reads)
         if quantizes(plans):
@@ -122,17 +137,32 @@ class Chain:
     def _trained(self, file: File, plans: Sequence[LayerPlan]) -> File:
         if self.training is None:
             return self._pruned(file, plans)
-        info = self._split(Split.TRAIN, "fine-tuning")
         task = TrainingTask(file.path, plans, self.training, self.seed, self.threads)
-        inputs: dict[str, JSON] = {**self._identity(file, info), **self.trainer.settings(task)}
+        return _file(self._fine_tuned(self.trainer, task, file))
+
+    def _rated(self, file: File, settings: Settings, plans: Sequence[LayerPlan]) -> File:
+        if self.training is None:
+            raise StageError(
+                Reason.STEP_FAILED,
+                f"rate.ratio is {settings.rate.ratio:g}, but there is nothing to train with: dataset.train "
+                "is missing or the model has operators without a gradient",
+            )
+        ratio = settings.rate.ratio
+        task = TrainingTask(file.path, plans, self.training, self.seed, self.threads, ratio)
+        step = self._fine_tuned(self.rate_trainer, task, file)
+        return replace(_file(step), grids=step.folder / GRIDS)
+
+    def _fine_tuned(self, trainer: Trainer, task: TrainingTask, file: File) -> CachedStep:
+        info = self._split(Split.TRAIN, "fine-tuning")
+        inputs: dict[str, JSON] = {**self._identity(file, info), **trainer.settings(task)}
         step = self.cache.run(
-            self.trainer.name,
-            self.trainer.version,
+            trainer.name,
+            trainer.version,
             inputs,
-            lambda folder: self.trainer.train(task, PreparedSplit(info, self.scaling), folder),
+            lambda folder: trainer.train(task, PreparedSplit(info, self.scaling), folder),
         )
-        self._note(self.trainer.name, step, _training_note(step.folder))
-        return _file(step)
+        self._note(trainer.name, step, _training_note(step.folder))
+        return step
 
     def _pruned(self, file: File, plans: Sequence[LayerPlan]) -> File:
         """One-shot magnitude pruning: all there is without training data."""
@@ -164,11 +194,13 @@ class Chain:
             "quantization": settings.quantization.model_dump(mode="json"),
             "layers": [[p.layer.name, p.scheme.value, p.granularity.value] for p in plans],
             "tool": f"litert-quantizer {version('litert-quantizer')}",
+            **({"grids": GRIDS_VERSION} if file.grids else {}),
         }
+        grids = read_grids(file.grids) if file.grids else None
 
         def produce(folder: Path) -> None:
             found = Ranges.load(ranges.folder / RANGES) if ranges else None
-            (folder / MODEL).write_bytes(quantize(file.path, settings, plans, found))
+            (folder / MODEL).write_bytes(quantize(file.path, settings, plans, found, grids))
 
         step = self.cache.run("quantize", QUANTIZE_VERSION, inputs, produce)
         self._note("quantize", step)

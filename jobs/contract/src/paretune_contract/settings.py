@@ -91,6 +91,17 @@ class Clustering(Document):
     clusters: Annotated[int, Field(ge=0, le=256)] = Field(0, description="Distinct weights in each tensor.")
 
 
+class Rate(Document):
+    """Rate-aware training: bytes are asked for, and pruning and levels follow from what they cost."""
+
+    ratio: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="Entropy-coded bytes of the trained weights as a share of their bytes in float32; "
+        "0: no rate-aware training. For integer schemes, with one scale per tensor, and without sparsity "
+        "or clustering beside it.",
+    )
+
+
 class LayerSettings(Document):
     """Settings for the layers whose weight tensor's name matches; later entries win."""
 
@@ -116,6 +127,7 @@ class Settings(Document):
     clustering: Clustering = Field(
         default_factory=Clustering, description="A bound on the number of distinct weights in each tensor."
     )
+    rate: Rate = Field(default_factory=Rate, description="A budget of entropy-coded bytes to train for.")
     layers: Annotated[tuple[LayerSettings, ...], Field(max_length=64)] = Field(
         (), description="Settings for single layers; later entries win."
     )
@@ -149,6 +161,8 @@ class Settings(Document):
             words.append("2:4 sparse")
         if self.clustering.stage is not ClusteringStage.NONE:
             words.append(f"{self.clustering.clusters} clusters ({self.clustering.stage.value})")
+        if self.rate.ratio:
+            words.append(f"trained for {self.rate.ratio:.2%} of the weights' bytes")
         if self.layers:
             words.append(f"{len(self.layers)} layer override{'s' if len(self.layers) > 1 else ''}")
         return ", ".join(words) or "untouched"
@@ -157,6 +171,10 @@ class Settings(Document):
 def _normalised(data: dict[str, Any]) -> dict[str, Any]:
     """Drop sub-settings without meaning, so that equal treatments have equal documents."""
     out = {**data, **{key: normalise(data.get(key)) for key, normalise in _PARTS.items()}}
+    out["rate"] = _rate(data.get("rate"), out["quantization"])
+    if out["rate"].ratio:  # zeros and levels come out of the training itself
+        out["quantization"] = out["quantization"].model_copy(update={"granularity": Granularity.TENSOR})
+        out["sparsity"], out["clustering"] = Sparsity(), Clustering()
     layers = data.get("layers")
     if isinstance(layers, list | tuple):
         out["layers"] = [layer for layer in map(_normalised_layer, layers) if layer is not None]
@@ -195,6 +213,11 @@ def _sparsity(data: Any) -> Sparsity:
 def _clustering(data: Any) -> Clustering:
     c = Clustering.model_validate(data or {})
     return c if c.stage is not ClusteringStage.NONE and c.clusters > 0 else Clustering()
+
+
+def _rate(data: Any, quantization: Quantization) -> Rate:
+    rate = Rate.model_validate(data or {})
+    return Rate(ratio=round(rate.ratio, 6)) if quantization.scheme in INTEGER_SCHEMES else Rate()
 
 
 _PARTS: dict[str, Callable[[Any], Any]] = {

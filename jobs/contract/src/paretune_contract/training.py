@@ -24,6 +24,21 @@ class Optimizer(StrEnum):
     SGD = "sgd"
 
 
+class Augment(Document):
+    """Changes made to training samples each time they are seen. The float model sees the same change."""
+
+    shift_rows: Annotated[int, Field(ge=0, le=64)] = Field(
+        0, description="Inputs of shape [height, width, channels] move by up to so many rows, edges repeated."
+    )
+    shift_columns: Annotated[int, Field(ge=0, le=64)] = Field(
+        0, description="Inputs of shape [height, width, channels] move by up to so many columns."
+    )
+    flip: bool = Field(False, description="Half of the inputs are mirrored left to right.")
+    noise: Annotated[float, Field(ge=0, le=1e6)] = Field(
+        0.0, description="Standard deviation of the largest noise added, in units of the model's input."
+    )
+
+
 class Training(Document):
     """Fine-tuning settings. What is left out is chosen from the model, as `paretune plan` shows."""
 
@@ -39,6 +54,9 @@ class Training(Document):
     distill: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description="Weight of the float model's outputs in the loss; the labels have the rest."
     )
+    augment: Augment = Field(
+        default_factory=Augment, description="Changes made to training samples; none by default."
+    )
 
 
 class ResolvedTraining(Document):
@@ -50,6 +68,7 @@ class ResolvedTraining(Document):
     learning_rate: float = Field(description="Peak learning rate.")
     loss: Loss = Field(description="Loss against the labels.")
     distill: float = Field(description="Weight of the float model's outputs in the loss.")
+    augment: Augment = Field(default_factory=Augment, description="Changes made to training samples.")
     validation_share: float = Field(0.1, description="Part of train held out to choose the best epoch.")
     origin: Annotated[dict[str, Line], Field(max_length=16)] = Field(
         default_factory=dict,

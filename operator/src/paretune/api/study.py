@@ -380,6 +380,49 @@ class ClusteringSpace(Document):
     )
 
 
+class RateStage(StrEnum):
+    """When weights are trained for a number of bytes."""
+
+    NONE = "none"
+    TRAINING = "training"
+
+
+class RatioRange(Document):
+    """Budgets of entropy-coded bytes to try."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "(has(self.min) ? self.min : 0.003) <= (has(self.max) ? self.max : 0.25)",
+                "min must be at most max",
+                ".min",
+            )
+        )
+    )
+
+    min: Annotated[float, Field(ge=0.0005, lt=1)] = Field(
+        0.003, description="Smallest share of the weights' bytes in float32 to train for; absent: 0.003."
+    )
+    max: Annotated[float, Field(ge=0.0005, lt=1)] = Field(
+        0.25, description="Largest share of the weights' bytes in float32 to train for; absent: 0.25."
+    )
+
+
+class RateSpace(Document):
+    """Rate-aware training: weights trained for a number of entropy-coded bytes; it needs `dataset.train`."""
+
+    stages: Annotated[tuple[RateStage, ...], Field(min_length=1, max_length=2), Distinct] = Field(
+        tuple(RateStage),
+        description="none, training (integer schemes with one scale per tensor, in place of sparsity and "
+        "clustering). [none] turns it off.",
+        json_schema_extra=_SET,
+    )
+    ratio: RatioRange = Field(
+        default_factory=RatioRange,
+        description="Coded bytes of the weights as a share of their bytes in float32.",
+    )
+
+
 _LAYER_RULES = rules(
     rule(
         "has(self.quantization) || has(self.sparsity) || has(self.clustering)",
@@ -422,6 +465,7 @@ class Space(Document):
     clustering: ClusteringSpace = Field(
         default_factory=ClusteringSpace, description="Ways of drawing weights together to try."
     )
+    rate: RateSpace = Field(default_factory=RateSpace, description="Budgets of coded bytes to try.")
     layers: Annotated[tuple[_LayerSettings, ...], Field(max_length=64)] = Field(
         (),
         description="Fixed settings for layers by name; later entries win. A regular expression that matches "
@@ -606,6 +650,20 @@ def _spec_rules(schema: dict[str, Any]) -> None:
             ".space.clustering.stages",
         ),
         rule(
+            "has(self.dataset.train) || !has(self.space) || !has(self.space.rate) || "
+            "!has(self.space.rate.stages) || !('training' in self.space.rate.stages)",
+            "rate-aware training needs dataset.train; give it, or leave training out",
+            ".space.rate.stages",
+        ),
+        rule(
+            "!has(self.space) || !has(self.space.rate) || !has(self.space.rate.stages) || "
+            "!('training' in self.space.rate.stages) || !has(self.space.quantization) || "
+            "!has(self.space.quantization.schemes) || "
+            "self.space.quantization.schemes.exists(s, s in ['dynamic', 'int8', 'int16x8', 'int4'])",
+            "rate-aware training needs one of dynamic, int8, int16x8, int4 among space.quantization.schemes",
+            ".space.rate.stages",
+        ),
+        rule(
             "has(self.dataset.calibration) || !has(self.space) || !has(self.space.quantization) || "
             "!has(self.space.quantization.schemes) || "
             "!self.space.quantization.schemes.exists(s, s in ['int8', 'int16x8', 'int4'])",
@@ -772,7 +830,7 @@ class StudyStatus(TolerantDocument):
         json_schema_extra=CONDITION_LIST,
     )
     seed: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = Field(None, description="Seed of the search.")
-    coder: Line = Field("", description="Entropy coder behind downloadSize, such as zstd-22.")
+    coder: Line = Field("", description="Entropy coder behind downloadSize, such as paretune-1.")
     sampler: Line = Field("", description="Sampler and its version.")
     images: Annotated[dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=8)] = Field(
         default_factory=dict, description="Images of the stages, by stage."

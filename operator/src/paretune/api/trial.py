@@ -114,7 +114,7 @@ class TrialStatus(Document):
         default_factory=dict, description="What the search saw, by name: accuracy, latency/cpu."
     )
     artifact: TrialArtifact | None = Field(None, description="The finished file.")
-    coder: Line = Field("", description="Entropy coder behind downloadSize, such as zstd-22.")
+    coder: Line = Field("", description="Entropy coder behind downloadSize, such as paretune-1.")
     evaluation: Evaluation | None = Field(None, description="How far the evaluation came.")
     dtypes: Annotated[dict[str, Annotated[int, Field(ge=0)]], Field(max_length=32)] = Field(
         default_factory=dict, description="Weights in the finished file by type, such as INT8: 77360."

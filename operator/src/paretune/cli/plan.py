@@ -147,6 +147,8 @@ def _choices(space: SearchSpace) -> Mapping[str, list[str]]:
         "sparsity.level": [f"{v:g}" for v in space.levels],
         "clustering.stage": [v.value for v in space.stages],
         "clustering.clusters": [str(v) for v in space.clusters],
+        "rate.stage": ["training" if v else "none" for v in space.rated],
+        "rate.ratio": [f"{v:g}" for v in space.ratios],
     }
 
 

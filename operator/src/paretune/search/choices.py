@@ -17,6 +17,7 @@ from paretune_contract.settings import (
     InputOutput,
     LayerSettings,
     Quantization,
+    Rate,
     Scheme,
     Settings,
     Sparsity,
@@ -67,6 +68,8 @@ class SearchSpace:
         levels: ascending shares of zeros, for unstructured sparsity.
         stages: clustering stages.
         clusters: descending numbers of distinct weights.
+        rated: whether weights are trained for a number of bytes, for integer schemes.
+        ratios: descending budgets of coded bytes, as shares of the weights' bytes in float32.
         layers: overrides that go with all settings but the baseline.
         reference: plain int8 where a device cannot run the untouched model, which then belongs to the
             space whatever the manifest leaves out.
@@ -80,6 +83,8 @@ class SearchSpace:
     levels: tuple[float, ...] = ()
     stages: tuple[ClusteringStage, ...] = (ClusteringStage.NONE,)
     clusters: tuple[int, ...] = ()
+    rated: tuple[bool, ...] = (False,)
+    ratios: tuple[float, ...] = ()
     layers: tuple[LayerSettings, ...] = ()
     reference: Settings | None = None
     withheld: tuple[Withheld, ...] = ()
@@ -199,15 +204,9 @@ class SearchSpace:
             path[-1] += 1
 
     def _chosen(self, choose: Choose) -> Settings:
-        quantization, sparsity, clustering = self._choices(choose)
-        return Settings(
-            quantization=Quantization(**quantization),
-            sparsity=Sparsity(**sparsity),
-            clustering=Clustering(**clustering),
-            layers=self.layers,
-        )
+        return Settings(**self._choices(choose), layers=self.layers)
 
-    def _choices(self, choose: Choose) -> tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]:
+    def _choices(self, choose: Choose) -> dict[str, Any]:
         """The space as a walk through its choices; everything else here is this walk with another chooser.
 
         A parameter's name always goes with the same options, as Optuna wants it: where the options depend
@@ -220,6 +219,12 @@ class SearchSpace:
 
         scheme = pick("scheme", self.schemes)
         quantization: dict[str, Any] = {"scheme": scheme}
+        if scheme in INTEGER_SCHEMES and pick("rated", self.rated):
+            rate = Rate(ratio=pick("ratio", self.ratios))
+            quantization["granularity"] = Granularity.TENSOR
+            if scheme in STATIC_SCHEMES:
+                quantization["io"] = pick("io", self.ios)
+            return {"quantization": Quantization(**quantization), "rate": rate}
         sparsity: dict[str, Any] = {"pattern": pick("sparsity", self.patterns)}
         if sparsity["pattern"] is SparsityPattern.UNSTRUCTURED:
             sparsity["level"] = pick("level", self.levels)
@@ -238,7 +243,11 @@ class SearchSpace:
                 quantization["granularity"] = pick("granularity", self.granularities)
         if scheme in STATIC_SCHEMES:
             quantization["io"] = pick("io", self.ios)
-        return quantization, sparsity, clustering
+        return {
+            "quantization": Quantization(**quantization),
+            "sparsity": Sparsity(**sparsity),
+            "clustering": Clustering(**clustering),
+        }
 
     def _stages(self, scheme: Scheme) -> tuple[ClusteringStage, ...]:
         """Stages that have an effect with this scheme."""
@@ -267,6 +276,8 @@ def _values(settings: Settings) -> dict[str, Any]:
         "level": settings.sparsity.level,
         "clustering": settings.clustering.stage,
         "clusters": settings.clustering.clusters,
+        "rated": settings.rate.ratio > 0,
+        "ratio": settings.rate.ratio,
     }
 
 

@@ -13,6 +13,7 @@ from paretune_contract.settings import (
     ClusteringStage,
     Granularity,
     Quantization,
+    Rate,
     Scheme,
     Settings,
     Sparsity,
@@ -53,6 +54,8 @@ def _guesses(space: SearchSpace) -> Iterator[Settings]:
     yield _settings(space, best, tensor, clusters=32)
     yield _settings(space, best, tensor, level=0.5)
     yield _settings(space, best, tensor, level=0.5, clusters=16)
+    for share in (1 / 4, 1 / 2, 3 / 4):
+        yield _settings(space, best, tensor, ratio=share)
     yield _settings(space, best, tensor, level=0.75, clusters=16)
     yield _settings(space, best, tensor, pattern=SparsityPattern.TWO_OF_FOUR)
     yield _settings(space, Scheme.INT4, channel, level=0.5)
@@ -67,8 +70,12 @@ def _settings(
     pattern: SparsityPattern = SparsityPattern.UNSTRUCTURED,
     level: float = 0.0,
     clusters: int = 0,
+    ratio: float = 0.0,
 ) -> Settings:
-    """Settings as near to what is asked as the space's options allow."""
+    """Settings as near to what is asked as the space's options allow.
+
+    `ratio` is a place among the budgets of coded bytes, from the largest (0) to the smallest (1).
+    """
     if granularity not in space.granularities:
         granularity = space.granularities[0]
     sparsity = Sparsity()
@@ -89,6 +96,9 @@ def _settings(
             granularity=granularity,
             **({"io": space.ios[0]} if scheme in STATIC_SCHEMES else {}),
         ),
+        rate=Rate(ratio=space.ratios[round(ratio * (len(space.ratios) - 1))])
+        if ratio and space.ratios
+        else Rate(),
         sparsity=sparsity,
         clustering=clustering,
         layers=space.layers,

@@ -1,5 +1,6 @@
 """Which part of the manifest's space model, data and devices allow, and why the rest is left out."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -21,7 +22,7 @@ from paretune_contract.settings import (
 from paretune_contract.summary import IntakeSummary, ModelSummary
 
 from ..api import Runtime
-from ..api.study import RUNNABLE, SparsitySpace, StudySpec
+from ..api.study import RUNNABLE, RateStage, SparsitySpace, StudySpec
 from .choices import BASELINE, SearchSpace, Withheld
 
 __all__ = ["BASELINE", "SearchSpace", "SpaceError", "Withheld", "available", "pools_of"]
@@ -33,6 +34,7 @@ BY_BITS = (Scheme.NONE, Scheme.FLOAT16, Scheme.INT16X8, Scheme.DYNAMIC, Scheme.I
 
 LEVEL_STEP_PERCENT = 5
 LOWEST_LEVEL_PERCENT = 10
+RATIO_STEP, FEWEST_RATIOS = 2**0.25, 8
 CLUSTER_STEPS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
 
@@ -71,6 +73,7 @@ def available(
     schemes = _offer(order, why_not, lambda s: s.value, withheld) or (_fallback(given),)
     patterns = _patterns(given, withheld)
     stages = _stages(given, schemes, withheld)
+    rated = _rated(given, schemes, forced, withheld)
 
     return SearchSpace(
         schemes=schemes,
@@ -84,6 +87,8 @@ def available(
         levels=_levels(spec.space.sparsity.max) if SparsityPattern.UNSTRUCTURED in patterns else (),
         stages=stages,
         clusters=_cluster_steps(spec) if set(stages) != {ClusteringStage.NONE} else (),
+        rated=rated,
+        ratios=_ratios(spec) if True in rated else (),
         layers=forced,
         reference=_reference(forced, given.runtimes),
         withheld=tuple(withheld),
@@ -263,6 +268,45 @@ def _cluster_steps(spec: StudySpec) -> tuple[int, ...]:
     """Numbers of clusters, descending, about a factor of 1.4 apart; the manifest's ends are among them."""
     low, high = spec.space.clustering.clusters.min, spec.space.clustering.clusters.max
     return tuple(sorted({low, high, *(c for c in CLUSTER_STEPS if low <= c <= high)}, reverse=True))
+
+
+# --- rate ------------------------------------------------------------------------------------------------
+
+
+def _rated(
+    given: _Given,
+    schemes: Sequence[Scheme],
+    forced: tuple[LayerSettings, ...],
+    withheld: list[Withheld],
+) -> tuple[bool, ...]:
+    spec = given.spec
+    asked = _asked(spec.space.rate.stages, tuple(RateStage))
+
+    def why_not(stage: RateStage) -> str:
+        if stage is RateStage.NONE:
+            return ""
+        if reason := _why_no_training(given):
+            return reason
+        if not INTEGER_SCHEMES & set(schemes):
+            return "it trains integer weights, and no integer scheme is left"
+        if Granularity.TENSOR not in spec.space.quantization.granularity:
+            return "its weights have one scale per tensor, and space.quantization.granularity has no tensor"
+        for i, layer in enumerate(forced):
+            if layer.sparsity is not None or layer.clustering is not None:
+                return f"it chooses zeros and levels by itself, and space.layers[{i}] fixes some"
+        return "" if asked else _why_invisible(given, "rate-aware training")
+
+    order = _unique(spec.space.rate.stages, tuple(RateStage))
+    offered = _offer(order, why_not, lambda s: f"rate.{s.value}", withheld) or (RateStage.NONE,)
+    return tuple(stage is RateStage.TRAINING for stage in offered)
+
+
+def _ratios(spec: StudySpec) -> tuple[float, ...]:
+    """Budgets, descending, by a factor of 1.19 or less; the manifest's ends are among them."""
+    low, high = spec.space.rate.ratio.min, spec.space.rate.ratio.max
+    steps = max(FEWEST_RATIOS, round(math.log(high / low, RATIO_STEP))) if high > low else 0
+    between = (high * (low / high) ** (k / steps) for k in range(1, steps))
+    return tuple(dict.fromkeys((high, *(float(f"{ratio:.3g}") for ratio in between), low)))
 
 
 # --- overrides --------------------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ from paretune_contract.settings import (
 from .. import flatbuffer as fb
 from ..layers import LayerPlan
 from .calibration import Ranges
+from .grids import Grids, powers_of_two, write_integers
+from .lean import lean
 from .weight_ranges import best_range
 
 ANY = ".*"
@@ -35,7 +37,13 @@ def needs_calibration(settings: Settings, plans: Sequence[LayerPlan]) -> bool:
     return bool(schemes & STATIC_SCHEMES)
 
 
-def quantize(source: Path, settings: Settings, plans: Sequence[LayerPlan], ranges: Ranges | None) -> bytes:
+def quantize(
+    source: Path,
+    settings: Settings,
+    plans: Sequence[LayerPlan],
+    ranges: Ranges | None,
+    grids: Grids | None = None,
+) -> bytes:
     """The quantized file, packed anew.
 
     Args:
@@ -43,12 +51,16 @@ def quantize(source: Path, settings: Settings, plans: Sequence[LayerPlan], range
         settings: the scheme of operators without weights and the type of inputs and outputs.
         plans: scheme and granularity of each layer.
         ranges: of activations; None where `needs_calibration` says no.
+        grids: where the weights are integers times known steps: the file holds these integers, scales of
+            activations are powers of two, and what no interpreter needs is left out.
 
     Raises:
         StageError: STEP_FAILED when the quantizer refuses.
     """
     from litert_quantizer import quantizer
 
+    if grids is not None and ranges is not None:
+        ranges = powers_of_two(ranges, settings.quantization.scheme)
     try:
         work = quantizer.Quantizer(source.read_bytes(), recipe(settings, plans))
         calibration = _as_statistics(ranges) if ranges is not None and work.need_calibration else None
@@ -63,7 +75,11 @@ def quantize(source: Path, settings: Settings, plans: Sequence[LayerPlan], range
             f"quantization {settings.quantization.scheme.value} failed: "
             f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
         ) from error
-    return fb.pack(fb.load(bytes(result.quantized_model), "the quantized model"))
+    model = fb.load(bytes(result.quantized_model), "the quantized model")
+    if grids is not None:
+        write_integers(model, fb.read(source), grids)
+        lean(model)
+    return fb.pack(model)
 
 
 def recipe(settings: Settings, plans: Sequence[LayerPlan]) -> list[dict[str, Any]]:

@@ -81,6 +81,7 @@ def resolve_training(
         learning_rate=rate,
         loss=loss,
         distill=distill,
+        augment=training.augment,
         origin=origin,
     )
 

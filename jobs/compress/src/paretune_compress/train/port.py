@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from paretune_contract.training import ResolvedTraining
+from paretune_contract.training import Augment, ResolvedTraining
 from paretune_store.steps import JSON
 
 from ..data import PreparedSplit
@@ -26,6 +26,7 @@ class TrainingTask:
     training: loss, optimizer and the rest.
     seed: of the order of samples; the same seed gives the same network on the same machine.
     threads: of TensorFlow; it holds from the first operation of the process on.
+    ratio: entropy-coded bytes of the weights as a share of those in float32; 0: no such aim.
     """
 
     model: Path
@@ -33,6 +34,23 @@ class TrainingTask:
     training: ResolvedTraining
     seed: int
     threads: int
+    ratio: float = 0.0
+
+
+def identity(task: TrainingTask) -> dict[str, JSON]:
+    """What every trainer's result depends on, besides the model's and the data's bytes."""
+    t = task.training
+    return {
+        "epochs": t.epochs,
+        "batchSize": t.batch_size,
+        "optimizer": t.optimizer.value,
+        "learningRate": t.learning_rate,
+        "loss": t.loss.value,
+        "distill": t.distill,
+        "validationShare": t.validation_share,
+        **({"augment": t.augment.model_dump(mode="json")} if t.augment != Augment() else {}),
+        "seed": task.seed,
+    }
 
 
 class Trainer(Protocol):

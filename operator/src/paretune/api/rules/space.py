@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from paretune_contract.settings import INTEGER_SCHEMES, STATIC_SCHEMES, Scheme
+from pydantic import BaseModel
 
 from ..faults import Fault, listed
-from ..study import ClusterRange
+from ..study import ClusterRange, RatioRange
 from .plain import Plain, given, is_number, names_of, section, words
 
 
@@ -49,16 +50,28 @@ def space_faults(spec: Plain) -> Iterator[Fault]:
             "int8",
             f"int8 inputs need one of {names_of(STATIC_SCHEMES)} among space.quantization.schemes",
         )
-    yield from _range_faults(section(clustering, "clusters"))
+    rate = section(space, "rate")
+    if "training" in (words(rate, "stages") or ()):
+        if not train:
+            yield Fault(
+                "spec.space.rate.stages",
+                "training",
+                "rate-aware training needs dataset.train: give it, or leave training out",
+            )
+        if certain and not set(schemes or ()) & INTEGER_SCHEMES:
+            yield Fault(
+                "spec.space.rate.stages",
+                "training",
+                f"rate-aware training needs one of {names_of(INTEGER_SCHEMES)} among "
+                "space.quantization.schemes",
+            )
+    yield from _range_faults("spec.space.clustering.clusters", section(clustering, "clusters"), ClusterRange)
+    yield from _range_faults("spec.space.rate.ratio", section(rate, "ratio"), RatioRange)
 
 
-def _range_faults(clusters: Plain) -> Iterator[Fault]:
-    low, high = (clusters.get(end, ClusterRange.model_fields[end].default) for end in ("min", "max"))
+def _range_faults(path: str, given_range: Plain, kind: type[BaseModel]) -> Iterator[Fault]:
+    low, high = (given_range.get(end, kind.model_fields[end].default) for end in ("min", "max"))
     if is_number(low) and is_number(high) and low > high:
-        end, other, value = ("min", "max", high) if "min" in clusters else ("max", "min", low)
+        end, other, value = ("min", "max", high) if "min" in given_range else ("max", "min", low)
         relation = "at most" if end == "min" else "at least"
-        yield Fault(
-            f"spec.space.clustering.clusters.{end}",
-            clusters[end],
-            f"{other} is {value}; expected {relation} that",
-        )
+        yield Fault(f"{path}.{end}", given_range[end], f"{other} is {value}; expected {relation} that")

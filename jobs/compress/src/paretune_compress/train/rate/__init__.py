@@ -1,0 +1,1 @@
+"""Rate-aware training: integer weights that are trained for a budget of entropy-coded bytes."""
