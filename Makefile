@@ -28,7 +28,6 @@ RUN := $(UV) run --no-sync --
 # Work is done on CPUs here; TensorFlow's greetings say nothing about it.
 export CUDA_VISIBLE_DEVICES :=
 export TF_CPP_MIN_LOG_LEVEL := 3
-export TF_ENABLE_ONEDNN_OPTS := 0
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-clean test controlplane images e2e lint format bench clean

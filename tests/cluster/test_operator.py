@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from paretune.api import OptimizationTrial
+from paretune_contract.stages import CompressResult
 from support.api_server import ApiServer
 from support.cluster_study import condition, path, pool, study, trials, wait_for
 from support.operator_process import OperatorProcess, operator
@@ -185,6 +186,42 @@ def test_a_candidate_that_crashes_is_a_result(
     status = trials(api, namespace)[3]["status"]
     assert (status["state"], status["reason"]) == ("Failed", "Crashed")
     assert "139" in status["message"]
+
+
+def _sized_by(coder: str) -> Callable[[PodRun], Answer | None]:
+    """Compression by an image whose sizes are of this coder."""
+
+    def rule(run: PodRun) -> Answer | None:
+        answer = function_of_settings(run)
+        return answer.model_copy(update={"coder": coder}) if isinstance(answer, CompressResult) else None
+
+    return rule
+
+
+def test_an_image_whose_sizes_are_of_another_coder_ends_the_study_with_the_cause(
+    api: ApiServer, script: Script, namespace: str, running: OperatorProcess
+) -> None:
+    script.rule = _sized_by("zstd-22")
+    api.create(study("kws"), namespace)
+    failed = condition(wait_for(api, namespace, "kws", "Failed"), "Failed")
+    assert failed["reason"] == "BaselineFailed"
+    assert "by the coder zstd-22, the study's is paretune-1" in failed["message"]
+    assert len(trials(api, namespace)) == 1
+
+
+def test_a_study_keeps_the_coder_that_it_was_accepted_with(
+    api: ApiServer, script: Script, namespace: str, running: OperatorProcess
+) -> None:
+    """Its image for compression is the one of then, whatever the operator's version."""
+    script.rule = _sized_by("zstd-22")
+    api.create(study("kws", suspend=True, budget={"trials": 4, "parallelism": 2}), namespace)
+    until(lambda: condition(api.get(path(namespace, "kws")), "Progressing").get("reason") == "Suspended", 120)
+    assert api.get(path(namespace, "kws"))["status"]["coder"] == "paretune-1"
+    api.patch(f"{path(namespace, 'kws')}/status", {"status": {"coder": "zstd-22"}})
+    api.patch(path(namespace, "kws"), {"spec": {"suspend": False}})
+    done = wait_for(api, namespace, "kws", "Complete")
+    assert done["status"]["coder"] == "zstd-22"
+    assert {t["status"].get("coder") for t in trials(api, namespace)} == {"zstd-22"}
 
 
 def test_a_lost_message_costs_an_attempt_and_no_trial(

@@ -14,7 +14,7 @@ from paretune.search.front import front_document, members
 from paretune.search.objectives import feasible, resolve
 from paretune.tracking.view import ArtifactFolder, StudyView
 from paretune_contract.dataset import Split
-from paretune_contract.measurement import Measurement, wilson
+from paretune_contract.measurement import CODER, Measurement, wilson
 from paretune_contract.model import LayerInfo, ModelInfo, SourceFormat, TensorInfo
 from paretune_contract.settings import Settings
 from paretune_contract.stages import Environment, Evaluation, IntakeResult, Latency, Step
@@ -193,7 +193,7 @@ def trial(
             for name in ("latency/cpu", "latencyRatio/cpu"):
                 del metrics[name]
     status = TrialStatus(
-        state=state, reason=reason, message=message, metrics=metrics, coder="zstd-22",
+        state=state, reason=reason, message=message, metrics=metrics, coder=CODER,
         artifact=TrialArtifact(uri=f"candidates/{sha}.tflite", sha256=sha, bytes=len(content)),
         evaluation=Evaluation(split=Split.EVALUATION, samples=SAMPLES, of=SAMPLES, seconds=1, complete=True),
         pools={"cpu": measured(seconds, noisy=number % 9 == 5)} if "latency/cpu" in metrics else {},

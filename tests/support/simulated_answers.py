@@ -9,7 +9,7 @@ from pathlib import Path
 
 from paretune_contract.dataset import Split
 from paretune_contract.failure import Reason
-from paretune_contract.measurement import Measurement, wilson
+from paretune_contract.measurement import CODER, Measurement, wilson
 from paretune_contract.settings import Settings
 from paretune_contract.stages import (
     Artifact,
@@ -77,7 +77,7 @@ def _compress(task: CompressTask) -> Result:
     sha = sha256_of(task.settings)
     return CompressResult(
         artifact=Artifact(path=f"{sha}.tflite", sha256=sha, bytes=int(size * 1.1)),
-        coder="zstd-22",
+        coder=CODER,
         metrics=metrics,
         evaluation=evaluation,
         inspection=Inspection(

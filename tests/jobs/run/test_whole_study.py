@@ -1,5 +1,6 @@
 """A whole study through the command line: a real model, real data, real processes, a real MLflow store."""
 
+import hashlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from paretune.local.workdir import WorkDirectory
+from paretune_codec import unpack
 
 EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "digits"
 TRIALS = 9
@@ -121,6 +123,14 @@ def test_an_exported_model_runs_as_its_readme_says(finished: Path, tmp_path: Pat
     assert int(done.stdout.split()[-1]) in range(10)
 
 
+def test_an_exported_container_has_the_bytes_that_were_measured(finished: Path, tmp_path: Path) -> None:
+    paretune("export", "best-downloadSize", "-w", finished, "-o", tmp_path / "out", "--ptz", cwd=tmp_path)
+    trial = yaml.safe_load((tmp_path / "out" / "trial.yaml").read_text())
+    container = (tmp_path / "out" / "model.ptz").read_bytes()
+    assert len(container) == trial["status"]["metrics"]["downloadSize"]["value"]
+    assert hashlib.sha256(unpack(container)).hexdigest() == trial["status"]["artifact"]["sha256"]
+
+
 def test_a_trial_is_explained_with_its_settings_steps_and_log(finished: Path) -> None:
     text = paretune("explain", "1", "-w", finished, cwd=finished).stdout
     assert "int8" in text
@@ -134,6 +144,19 @@ def test_a_changed_objective_is_refused_with_its_field(folder: Path, finished: P
     (folder / "changed.yaml").write_text(yaml.safe_dump(manifest))
     refused = paretune("run", "changed.yaml", "-w", finished, cwd=folder, code=2)
     assert "spec.objectives[0].maxDrop" in refused.stderr
+
+
+def test_a_study_of_another_coder_is_refused_and_left_as_it_is(folder: Path, finished: Path) -> None:
+    state = finished / "status.json"
+    now = state.read_text()
+    earlier = json.loads(now)
+    assert earlier["coder"] == "paretune-1"
+    state.write_text(json.dumps({**earlier, "coder": "zstd-22"}))
+    refused = paretune("run", "study.yaml", "-w", finished, cwd=folder, code=2)
+    assert "sizes by the coder zstd-22, this version makes paretune-1" in refused.stderr
+    assert "--restart" in refused.stderr
+    assert json.loads(state.read_text())["coder"] == "zstd-22"
+    state.write_text(now)
 
 
 def test_a_finished_study_is_complete_at_once_and_a_bigger_budget_goes_on(

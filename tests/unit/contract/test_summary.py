@@ -86,7 +86,8 @@ def test_long_names_of_operators_are_clipped_and_not_refused() -> None:
 
 def test_the_size_of_a_summary_does_not_grow_with_the_layers() -> None:
     few, many = (summarize(intake(*(layer(f"l{n}") for n in range(count)))) for count in (10, 1000))
-    assert len(many.model_dump_json()) - len(few.model_dump_json()) <= 2
+    # The two counts of layers, with two digits more each.
+    assert len(many.model_dump_json()) - len(few.model_dump_json()) <= 4
 
 
 def test_a_summary_is_the_same_after_it_has_been_in_a_status() -> None:

@@ -3,7 +3,7 @@
 import pytest
 from paretune_contract.dataset import Split
 from paretune_contract.failure import Reason
-from paretune_contract.measurement import Measurement, Metrics
+from paretune_contract.measurement import CODER, Measurement, Metrics
 from paretune_contract.stages import (
     Artifact,
     BenchmarkResult,
@@ -52,7 +52,7 @@ def inspection(layers: int, kinds: int = 4) -> Inspection:
 def candidate(count: int = 10) -> CompressResult:
     return CompressResult(
         artifact=Artifact(path=f"/work/candidates/{SHA}.tflite", sha256=SHA, bytes=10**9),
-        coder="zstd-22",
+        coder=CODER,
         metrics=metrics(count),
         evaluation=EVALUATION,
         inspection=inspection(300),

@@ -13,6 +13,7 @@ NOW = "2026-03-01T10:00:00Z"
 WORK = Work(1, COMPRESS)
 DOWN = Result(reason=Reason.STORE_UNAVAILABLE, message="http://mlflow:5000: 503")
 INSPECTION = {"tensors": [], "dtypes": {"INT8": 5}, "sparsity": 0.5, "inputs": ["A"], "outputs": ["A"]}
+SEVEN = {"value": 7, "low": 7, "high": 7}
 GONE = Result(reason=Reason.INTERRUPTED, message="The pod was evicted: memory")
 
 
@@ -22,8 +23,10 @@ def trial(state: State = State.COMPRESSING, **fields: object) -> OptimizationTri
     return one if one.final else one.model_copy(update={"status": status})
 
 
-def ended(one: OptimizationTrial, result: Result, work: Work = WORK) -> OptimizationTrial:
-    return transitions.finished(one, work, result, record(0), NOW)
+def ended(
+    one: OptimizationTrial, result: Result, work: Work = WORK, coder: str = "paretune-1"
+) -> OptimizationTrial:
+    return transitions.finished(one, work, result, record(0), NOW, coder)
 
 
 # --- postponed --------------------------------------------------------------------------------------------
@@ -94,7 +97,11 @@ def test_a_stage_that_ends_well_gives_the_next_one_all_tries_again() -> None:
     one = ended(ended(trial(), GONE), GONE)
     sha = "0" * 64
     made = CompressResult.model_validate(
-        {"artifact": {"path": "c.tflite", "sha256": sha, "bytes": 9}, "inspection": INSPECTION}
+        {
+            "artifact": {"path": "c.tflite", "sha256": sha, "bytes": 9},
+            "inspection": INSPECTION,
+            "coder": "paretune-1",
+        }
     )
     after = ended(one, made)
     assert (after.status.attempts, after.status.retries) == (2, {}), "names of Jobs are not used again"
@@ -175,7 +182,7 @@ def test_a_record_that_waits_is_never_changed_in_place() -> None:
 
 
 def made(**fields: object) -> CompressResult:
-    plain = {"artifact": {"path": "/c", "sha256": "a" * 64, "bytes": 7}, "coder": "zstd-22"}
+    plain = {"artifact": {"path": "/c", "sha256": "a" * 64, "bytes": 7}, "coder": "paretune-1"}
     return CompressResult.model_validate({**plain, **fields})
 
 
@@ -207,3 +214,29 @@ def test_steps_of_many_attempts_are_cut_and_do_not_fail_the_trial() -> None:
     assert after.status.artifact is not None
     assert len(after.status.steps) == 64
     assert after.status.steps[:60] == steps
+
+
+# --- sizes by another coder -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("found", ["zstd-22", ""])
+def test_a_size_by_another_coder_than_the_studys_fails_the_trial(found: str) -> None:
+    steps = (Step(name="quantize", seconds=1.5),)
+    after = ended(trial(), made(coder=found, metrics={"downloadSize": SEVEN}, steps=steps))
+    assert (after.status.state, after.status.reason) == (State.FAILED, "Internal")
+    assert f"by the coder {found or 'none'}, the study's is paretune-1" in after.status.message
+    assert after.status.metrics == {}, "nothing that could be compared"
+    assert after.status.artifact is None
+    assert after.status.steps == steps
+
+
+def test_a_study_of_an_earlier_coder_takes_its_sizes() -> None:
+    after = ended(trial(), made(coder="zstd-22", metrics={"downloadSize": SEVEN}), coder="zstd-22")
+    assert after.status.state is State.COMPRESSING
+    assert after.status.coder == "zstd-22"
+    assert after.status.metrics["downloadSize"].value == 7
+
+
+def test_a_failure_stays_the_failure_that_it_is_whatever_the_coder() -> None:
+    failed = CompressResult(reason=Reason.NO_EFFECT, message="the setting left no trace")
+    assert ended(trial(), failed).status.reason == "NoEffect"

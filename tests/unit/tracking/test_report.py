@@ -61,8 +61,8 @@ def test_the_report_tells_everything_in_one_file_that_loads_nothing(tmp_path: Pa
     assert page.loads == []
     for text in (
         "digits", "download size", "knee", "best-downloadSize", "Test accuracy", "Hypervolume",
-        "the converter died", "Crashed", "Example CPU", "litert 2.3.0", "zstd-22", "Noisy", "2 of 4 trials",
-        "kind: OptimizationStudy",
+        "the converter died", "Crashed", "Example CPU", "litert 2.3.0", "paretune-1", "Noisy",
+        "2 of 4 trials", "kind: OptimizationStudy",
         "block1/pointwise", "All 24 trials", view.front.front[0].artifact.sha256[:12],
     ):  # fmt: skip
         assert text in page.text, text

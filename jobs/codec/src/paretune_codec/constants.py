@@ -106,17 +106,18 @@ class Plan:
 class Constants:
     """Codes all constants of the file `data`.
 
-    When encoding, `budget` is how many decisions may go into matrices, and `zstd` whether it may be used.
+    When encoding, `budget` is how many decisions may go into matrices, and `level` zstd's, 0 when it may not
+    be used.
     """
 
     def __init__(
-        self, numbers: Numbers, side: static.Side, data: bytearray, budget: int = 0, zstd: bool = True
+        self, numbers: Numbers, side: static.Side, data: bytearray, budget: int = 0, level: int = 0
     ) -> None:
         self._numbers = numbers
         self._side = side
         self._data = data
         self._budget = budget
-        self._zstd = zstd
+        self._level = level
 
     def run(self, graphs: list[Graph], found: Found) -> None:
         """First those that operators use, in their order; then the rest, by buffer."""
@@ -316,7 +317,7 @@ class Constants:
                         jobs.setdefault(tensor.buffer, job)
         for buffer, constant in by_buffer.items():
             job = jobs.setdefault(buffer, Job(constant, self._any(graphs, buffer)))
-            plans[buffer] = plan_of(job, self._content(constant), self._zstd)
+            plans[buffer] = plan_of(job, self._content(constant), self._budget, self._level)
         left = self._budget
         for buffer in sorted(
             plans, key=lambda b: (max(plans[b].decisions.values(), default=0) / jobs[b].count, b)
@@ -327,10 +328,10 @@ class Constants:
         return plans
 
 
-def plan_of(job: Job, content: bytes, zstd: bool = True) -> Plan:
-    """What the constant may be coded as."""
+def plan_of(job: Job, content: bytes, budget: int, level: int) -> Plan:
+    """What the constant may be coded as, with at most `budget` decisions."""
     planes = static.plan(content, job.size)
-    frame = static.compressed(content) if zstd else b""
+    frame = static.compressed(content, level) if level else b""
     modes = [STORED]
     if frame and len(frame) < len(content):
         modes.append(ZSTD)
@@ -347,7 +348,7 @@ def plan_of(job: Job, content: bytes, zstd: bool = True) -> Plan:
             decisions[TEXT] = 8 * job.count
     modes.extend(decisions)
     plan = Plan(modes, planes, frame, decisions=decisions)
-    elements = _elements(content, job)
+    elements = _elements(content, job) if _fewest_decisions(content, job) <= budget else None
     if elements is None:
         return plan
     levels, ranks = np.unique(elements, return_inverse=True)
@@ -439,6 +440,16 @@ def _stride(values: Integers, job: Job, last: int) -> int:
         return last
     limit = min(columns // 2, 256)
     return stride_of(some, range(2, limit + 1)) if columns <= 1 << 14 else 1
+
+
+def _fewest_decisions(content: bytes, job: Job) -> int:
+    """What a matrix of single bytes takes at least: three for each element that is not the most frequent one.
+
+    Known before anything is laid out in integers, which take many times the memory of the constant.
+    """
+    if job.type not in (INT8, UINT8) or not content:
+        return 0
+    return 3 * (len(content) - int(np.bincount(np.frombuffer(content, np.uint8)).max()))
 
 
 def _decisions(values: Integers, rows: int, columns: int) -> int:

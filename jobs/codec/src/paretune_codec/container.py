@@ -39,9 +39,10 @@ def pack(tflite: bytes, *, effort: int = EFFORT, zstd: bool = True) -> bytes:
     """
     tflite = bytes(tflite)
     options = [(STORED, tflite)]
+    level = static.level_of(len(tflite)) if zstd else 0
     if zstd:
-        options.append((ZSTD, static.compressed(tflite)))
-    native = _encode(tflite, effort, zstd) if 12 <= len(tflite) <= LARGEST_NATIVE else None
+        options.append((ZSTD, static.compressed(tflite, level)))
+    native = _encode(tflite, effort, level) if 12 <= len(tflite) <= LARGEST_NATIVE else None
     if native is not None:
         options.append((NATIVE, native))
     method, payload = min(options, key=lambda option: len(option[1]))
@@ -84,8 +85,11 @@ def unpack(ptz: bytes, *, max_bytes: int = MAX_BYTES, max_decisions: int = MAX_D
     return result
 
 
-def _encode(tflite: bytes, effort: int, zstd: bool) -> bytes | None:
-    """The payload of the native method; None when the file is not built as it describes."""
+def _encode(tflite: bytes, effort: int, level: int) -> bytes | None:
+    """The payload of the native method; None when the file is not built as it describes.
+
+    `level` is zstd's for constants, 0 when they may not use it.
+    """
     data = bytearray(tflite)
     coder, side = Coder(decisions=STRUCTURE_DECISIONS), static.Side()
     numbers = primed(coder)
@@ -94,7 +98,7 @@ def _encode(tflite: bytes, effort: int, zstd: bool) -> bytes | None:
         subgraphs = graphs(data)
         Scales(numbers, data).run(subgraphs)
         coder.decisions = UNBOUNDED
-        Constants(numbers, side, data, effort, zstd).run(subgraphs, found)
+        Constants(numbers, side, data, effort, level).run(subgraphs, found)
         payload = _varint(len(side.content)) + side.content + coder.finish()
         return payload if _decode(payload, len(tflite), UNBOUNDED) == tflite else None
     except (Unmodelled, CorruptPtz):

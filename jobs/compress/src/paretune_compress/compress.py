@@ -9,7 +9,7 @@ from pathlib import Path
 
 from paretune_contract.dataset import DataInfo, Split
 from paretune_contract.failure import WORLD_REASONS, Reason, StageError
-from paretune_contract.measurement import DOWNLOAD_SIZE, MODEL_SIZE, Measurement, Metrics
+from paretune_contract.measurement import CODER, DOWNLOAD_SIZE, MODEL_SIZE, Measurement, Metrics
 from paretune_contract.settings import Settings
 from paretune_contract.stages import Artifact, CompressRequest, CompressResult, Evaluation, Step
 from paretune_store.known_steps import KnownSteps, Missing
@@ -23,7 +23,7 @@ from .quality.stage import evaluate_cached
 from .train.from_file import FileTrainer
 from .train.port import Trainer
 
-SIZE_VERSION = 1
+SIZE_VERSION = 2
 
 
 def compress(request: CompressRequest) -> CompressResult:
@@ -55,7 +55,7 @@ def compress_with(request: CompressRequest, trainer: Trainer) -> CompressResult:
     steps.append(Step(name="inspect", seconds=time.perf_counter() - started))
     metrics, step = _sizes(artifact, cache)
     steps.append(step)
-    result = CompressResult(artifact=artifact, coder=sizes.CODER, metrics=metrics, inspection=inspection)
+    result = CompressResult(artifact=artifact, coder=CODER, metrics=metrics, inspection=inspection)
     if message := _too_large(metrics, request.size_limits):
         return result.model_copy(update={"steps": tuple(steps), "message": message})
     if not request.metrics:
@@ -144,13 +144,13 @@ def _evaluated(
 
 
 def _sizes(artifact: Artifact, cache: StepCache) -> tuple[dict[str, Measurement], Step]:
-    """Both sizes; the coded one is remembered, since the strongest level is slow on large files."""
+    """Both sizes. The step keeps the container, which is what travels, beside remembering its size."""
 
     def produce(folder: Path) -> None:
-        (folder / "bytes").write_text(str(sizes.download_size(Path(artifact.path))))
+        sizes.download_size(artifact, folder / sizes.CONTAINER)
 
-    done = cache.run("size", SIZE_VERSION, {"artifact": artifact.sha256, "coder": sizes.CODER}, produce)
-    coded = int((done.folder / "bytes").read_text())
+    done = cache.run("size", SIZE_VERSION, {"artifact": artifact.sha256, "coder": CODER}, produce)
+    coded = (done.folder / sizes.CONTAINER).stat().st_size
     metrics = {
         MODEL_SIZE: Measurement.exact(float(artifact.bytes)),
         DOWNLOAD_SIZE: Measurement.exact(float(coded)),

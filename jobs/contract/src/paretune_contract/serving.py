@@ -42,7 +42,6 @@ RESULTS: dict[str, type[Result]] = {
 """What each stage answers when it succeeds."""
 QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
-    "TF_ENABLE_ONEDNN_OPTS": "0",
     "GLOG_minloglevel": "3",
     "PYTHONUNBUFFERED": "1",
     "PYTHONFAULTHANDLER": "1",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from .base import Document
 
@@ -30,6 +30,8 @@ STATIC_SCHEMES = frozenset({Scheme.INT8, Scheme.INT16X8, Scheme.INT4})
 """Schemes that need `dataset.calibration`."""
 INTEGER_SCHEMES = STATIC_SCHEMES | {Scheme.DYNAMIC}
 """Schemes with integer weights, hence with a granularity."""
+FEWEST_BITS = 4
+"""Bits of a weight below which there is no format."""
 
 
 class Granularity(StrEnum):
@@ -62,6 +64,13 @@ class ClusteringStage(StrEnum):
     INT8 = "int8"
 
 
+class Allocation(StrEnum):
+    """How zeros, clusters and 4-bit weights are divided among the layers."""
+
+    UNIFORM = "uniform"  # alike in all layers
+    SENSITIVITY = "sensitivity"  # most where a probe of each layer found that they cost least
+
+
 class Quantization(Document):
     """Quantization of weights and activations."""
 
@@ -73,6 +82,20 @@ class Quantization(Document):
     io: InputOutput = Field(
         InputOutput.FLOAT32, description="Type of inputs and outputs; static schemes only."
     )
+    bits: Annotated[float, Field(ge=0, lt=8)] = Field(
+        0.0,
+        description="Mean bits of a weight in the layers that take int4, above 4: some of them stay int8. "
+        "For scheme int4 with allocation sensitivity; 0: all of them are int4.",
+    )
+
+    @field_validator("bits")
+    @classmethod
+    def _between_the_two_formats(cls, bits: float) -> float:
+        if 0 < bits < FEWEST_BITS:
+            raise ValueError(
+                f"{bits:g} bits; expected {FEWEST_BITS} to 8, since weights are int4 or int8, or 0"
+            )
+        return bits
 
 
 class Sparsity(Document):
@@ -127,6 +150,11 @@ class Settings(Document):
     clustering: Clustering = Field(
         default_factory=Clustering, description="A bound on the number of distinct weights in each tensor."
     )
+    allocation: Allocation = Field(
+        Allocation.UNIFORM,
+        description="uniform: level, clusters and int4 as they stand, in all layers alike. sensitivity: their "
+        "mean over the weights as it stands, and in each layer what a probe suggests.",
+    )
     rate: Rate = Field(default_factory=Rate, description="A budget of entropy-coded bytes to train for.")
     layers: Annotated[tuple[LayerSettings, ...], Field(max_length=64)] = Field(
         (), description="Settings for single layers; later entries win."
@@ -153,14 +181,17 @@ class Settings(Document):
         q = self.quantization
         if q.scheme is not Scheme.NONE:
             tensor = " per tensor" if q.granularity is Granularity.TENSOR else ""
+            mean = f" at {q.bits:g} bits a weight" if q.bits else ""
             io = ", int8 inputs" if q.io is InputOutput.INT8 else ""
-            words.append(f"{q.scheme.value}{tensor}{io}")
+            words.append(f"{q.scheme.value}{mean}{tensor}{io}")
         if self.sparsity.pattern is SparsityPattern.UNSTRUCTURED:
             words.append(f"{self.sparsity.level:.0%} sparse")
         elif self.sparsity.pattern is SparsityPattern.TWO_OF_FOUR:
             words.append("2:4 sparse")
         if self.clustering.stage is not ClusteringStage.NONE:
             words.append(f"{self.clustering.clusters} clusters ({self.clustering.stage.value})")
+        if self.allocation is Allocation.SENSITIVITY:
+            words.append("allocated by sensitivity")
         if self.rate.ratio:
             words.append(f"trained for {self.rate.ratio:.2%} of the weights' bytes")
         if self.layers:
@@ -175,6 +206,9 @@ def _normalised(data: dict[str, Any]) -> dict[str, Any]:
     if out["rate"].ratio:  # zeros and levels come out of the training itself
         out["quantization"] = out["quantization"].model_copy(update={"granularity": Granularity.TENSOR})
         out["sparsity"], out["clustering"] = Sparsity(), Clustering()
+    out["allocation"] = _allocation(data.get("allocation"), out)
+    if out["allocation"] is Allocation.UNIFORM:
+        out["quantization"] = out["quantization"].model_copy(update={"bits": 0.0})
     layers = data.get("layers")
     if isinstance(layers, list | tuple):
         out["layers"] = [layer for layer in map(_normalised_layer, layers) if layer is not None]
@@ -185,8 +219,9 @@ def _normalised_layer(data: Any) -> Any:
     """One entry of `layers` without what has no meaning there; None for an entry that says nothing."""
     layer = data if isinstance(data, LayerSettings) else LayerSettings.model_validate(data)
     parts = {key: getattr(layer, key) for key in _PARTS}
-    if parts["quantization"] is not None:  # inputs and outputs are the whole model's
-        parts["quantization"] = parts["quantization"].model_copy(update={"io": InputOutput.FLOAT32})
+    if parts["quantization"] is not None:  # inputs and outputs, and means over the layers, are the model's
+        whole = {"io": InputOutput.FLOAT32, "bits": 0.0}
+        parts["quantization"] = parts["quantization"].model_copy(update=whole)
     given = {key: _PARTS[key](part) for key, part in parts.items() if part is not None}
     return LayerSettings(match=layer.match, **given) if given else None
 
@@ -197,6 +232,7 @@ def _quantization(data: Any) -> Quantization:
         scheme=q.scheme,
         granularity=q.granularity if q.scheme in INTEGER_SCHEMES else Granularity.CHANNEL,
         io=q.io if q.scheme in STATIC_SCHEMES else InputOutput.FLOAT32,
+        bits=min(round(q.bits, 3), 7.999) if q.scheme is Scheme.INT4 and q.bits > FEWEST_BITS else 0.0,
     )
 
 
@@ -218,6 +254,16 @@ def _clustering(data: Any) -> Clustering:
 def _rate(data: Any, quantization: Quantization) -> Rate:
     rate = Rate.model_validate(data or {})
     return Rate(ratio=round(rate.ratio, 6)) if quantization.scheme in INTEGER_SCHEMES else Rate()
+
+
+def _allocation(data: Any, parts: dict[str, Any]) -> Allocation:
+    """Sensitivity only where there is something to divide; two of four are the same in every layer."""
+    divisible = (
+        parts["sparsity"].level > 0
+        or parts["clustering"].clusters > 0
+        or (parts["quantization"].bits > 0 and not parts["rate"].ratio)
+    )
+    return Allocation(data or Allocation.UNIFORM) if divisible else Allocation.UNIFORM
 
 
 _PARTS: dict[str, Callable[[Any], Any]] = {

@@ -30,6 +30,7 @@ class ModelSummary(TolerantDocument):
         (), description="Operators with weights, by name."
     )
     prunable: bool = Field(description="Sparsity applies to some layer.")
+    prunable_layers: Count = Field(0, description="Layers that sparsity applies to.")
     two_of_four: bool = Field(description="Some prunable layer has input channels in multiples of four.")
     clusterable: bool = Field(description="Clustering applies to some layer.")
     int4: bool = Field(description="int4 weights are possible and worth it in some layer.")
@@ -90,6 +91,7 @@ def _model(model: ModelInfo) -> ModelSummary:
         layers=len(model.layers),
         operators=tuple(sorted({layer.operator for layer in model.layers})[:NAMED]),
         prunable=bool(prunable),
+        prunable_layers=len(prunable),
         two_of_four=any(layer.weight_shape[-1] % 4 == 0 for layer in prunable),
         clusterable=any(layer.clusterable for layer in model.layers),
         int4=any(layer.int4 for layer in prunable),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 import yaml
+from paretune_codec import pack
 from paretune_contract.model import ModelInfo
 from paretune_store.files import atomic_write
 
@@ -22,7 +23,8 @@ from .workdir_option import existing, number_of, workdir_option
 @click.option(
     "--labels", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="One class name a line."
 )
-def export(trial: str, workdir: Path | None, output: Path | None, labels: Path | None) -> None:
+@click.option("--ptz", is_flag=True, help="Also write model.ptz, the container that downloadSize measures.")
+def export(trial: str, workdir: Path | None, output: Path | None, labels: Path | None, ptz: bool) -> None:
     """Write a trial's model into a folder, with its labels and a README of how to run it.
 
     TRIAL is a number, `knee` or `best-METRIC` (as `best-accuracy`).
@@ -45,17 +47,20 @@ def export(trial: str, workdir: Path | None, output: Path | None, labels: Path |
     folder = output or Path(record.metadata.name)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, folder / "model.tflite")
+    written = [f"model.tflite ({artifact.bytes:,} bytes)"]
+    if ptz:
+        container = pack(source.read_bytes())
+        atomic_write(folder / "model.ptz", container)
+        written.append(f"model.ptz ({len(container):,} bytes)")
     if names:
         atomic_write(folder / "labels.txt", "\n".join(names) + "\n")
+        written.append("labels.txt")
     plain = record.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     atomic_write(folder / "trial.yaml", yaml.safe_dump(plain, sort_keys=False))
     study = work.read_study()
     scaling = (study.spec.dataset.scale, study.spec.dataset.offset)
-    atomic_write(folder / "README.md", _readme(record, intake.model, scaling, bool(names)))
-    click.echo(
-        f"{folder}: model.tflite ({artifact.bytes:,} bytes), "
-        f"{'labels.txt, ' if names else ''}trial.yaml, README.md"
-    )
+    atomic_write(folder / "README.md", _readme(record, intake.model, scaling, bool(names), ptz))
+    click.echo(f"{folder}: {', '.join([*written, 'trial.yaml', 'README.md'])}")
 
 
 def _class_names(work: WorkDirectory) -> list[str]:
@@ -64,7 +69,9 @@ def _class_names(work: WorkDirectory) -> list[str]:
     return next((list(info.class_names) for info in infos if info.class_names), [])
 
 
-def _readme(record: OptimizationTrial, model: ModelInfo, scaling: tuple[object, object], labels: bool) -> str:
+def _readme(
+    record: OptimizationTrial, model: ModelInfo, scaling: tuple[object, object], labels: bool, ptz: bool
+) -> str:
     status = record.status
     assert status.artifact is not None
     metrics = {**status.metrics, **(status.final.metrics if status.final else {})}
@@ -77,11 +84,18 @@ def _readme(record: OptimizationTrial, model: ModelInfo, scaling: tuple[object, 
         if labels
         else "\nprint(int(y.argmax()))"
     )
+    container = (
+        """
+`model.ptz` holds the same file in fewer bytes: `paretune unpack model.ptz` gives it back, bit for bit.
+"""
+        if ptz
+        else ""
+    )
     return f"""# {record.metadata.name}: {record.settings.sentence()}
 
 Made from `{model.uri}` (sha256 {model.source_sha256[:16]}...). The file's sha256 is
 `{status.artifact.sha256}`.
-
+{container}
 | metric | value |
 |---|---|
 {rows}

@@ -504,7 +504,8 @@ class Look:
         if result.reason is Reason.STORE_UNAVAILABLE or self._baseline_waits(job.work, result):
             after = transitions.postponed(trial, result)
         else:
-            after = transitions.finished(trial, job.work, result, self.trials[0], jobs.text_of(self.now))
+            now, coder = jobs.text_of(self.now), self.status.coder
+            after = transitions.finished(trial, job.work, result, self.trials[0], now, coder)
         self._record(after)
 
     def _baseline_waits(self, work: Work, result: Result) -> bool:

@@ -39,13 +39,29 @@ def started(trial: OptimizationTrial, work: Work, now: str) -> OptimizationTrial
 
 
 def finished(
-    trial: OptimizationTrial, work: Work, result: Result, reference: OptimizationTrial, now: str
+    trial: OptimizationTrial,
+    work: Work,
+    result: Result,
+    reference: OptimizationTrial,
+    now: str,
+    coder: str = "",
 ) -> OptimizationTrial:
-    """A stage ended, well or not. `reference` is the trial that a benchmark was interleaved with.
+    """A stage ended, well or not.
 
     What a stage says is not trusted to fit a record: one that the API server would refuse is a fault of the
     stage.
+
+    Args:
+        trial: its record so far.
+        work: what the stage did.
+        result: what it said.
+        reference: the trial that a benchmark was interleaved with.
+        now: the time, as records have it.
+        coder: the study's. A size by another one would not compare with those that the records have, so the
+            trial fails; empty: any will do.
     """
+    if isinstance(result, CompressResult) and result.reason is None and coder not in ("", result.coder):
+        result = _of_another_coder(result, coder)
     try:
         after = _finished(trial, work, result, reference, now)
         TrialStatus.model_validate(after.status.model_dump())
@@ -174,6 +190,17 @@ def _failed(trial: OptimizationTrial, work: Work, result: Result, now: str) -> O
         result.reason.value,
         f"{result.message}{where}{blame}",
         now,
+    )
+
+
+def _of_another_coder(result: CompressResult, coder: str) -> Result:
+    found = result.coder or "none"
+    return Result(
+        reason=Reason.INTERNAL,
+        message=f"its downloadSize is by the coder {found}, the study's is {coder}: the image for "
+        "compression is of another version than what accepted the study; give the study its image back, "
+        "or begin a new one",
+        steps=result.steps,
     )
 
 
