@@ -207,6 +207,8 @@ WRONG_STUDIES = [
     ("spec/space/quantization/schemes", ["none", "float16"], "spec.space.clustering.stages", "needs one of dynamic, int8, int16x8, int4"),
     ("spec/space/layers/0/quantization", ABSENT, "spec.space.layers[0]", "says nothing"),
     ("spec/space/layers/0/quantization/io", "int8", "spec.space.layers[0].quantization.io", "whole model"),
+    ("spec/space/layers/0/quantization/bits", 5, "spec.space.layers[0].quantization.bits", "whole model"),
+    ("spec/space/allocation", ["by-guess"], "spec.space.allocation[0]", 'supported values: "uniform", "sensitivity"'),
     ("spec/space/layers/0/sparsity", {"pattern": "unstructured"}, "spec.space.layers[0].sparsity.level", "such as 0.5"),
     ("spec/space/layers/0/sparsity", {"level": 0.5}, "spec.space.layers[0].sparsity.level", "leave it out"),
     ("spec/space/layers/0/clustering", {"stage": "int8"}, "spec.space.layers[0].clustering.clusters", "such as 16"),
@@ -260,6 +262,18 @@ def test_settings_of_a_layer_need_the_data_that_those_of_the_model_need(
     refused = refusal(api, namespace, edited(STUDY, *POST_TRAINING, ("spec/space", space)))
 
     assert says(refused, "spec.space.layers", words), refused.message
+
+
+def test_an_allocation_by_sensitivity_needs_calibration_data(api: ApiServer, namespace: str) -> None:
+    uncalibrated = edited(
+        STUDY, ("spec/dataset/calibration", ABSENT), ("spec/space", {"allocation": ["uniform"]})
+    )
+    api.create(uncalibrated, namespace, dryRun="All")
+
+    refused = refusal(
+        api, namespace, edited(uncalibrated, ("spec/space/allocation", ["uniform", "sensitivity"]))
+    )
+    assert says(refused, "spec.space.allocation", "needs dataset.calibration"), refused.message
 
 
 @pytest.mark.parametrize(

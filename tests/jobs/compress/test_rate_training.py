@@ -93,15 +93,12 @@ def test_four_bit_weights_are_trained_within_their_range(workplace):
     assert all(t.distinct <= 15 and t.scales == 1 for t in narrow)
 
 
-def test_the_file_runs_without_names_and_its_activations_have_scales_of_powers_of_two(workplace):
+def test_the_file_runs_without_names(workplace):
     result = compress(workplace.request(settings(0.08, io="int8"), SHORT))
     model = fb.read(Path(result.artifact.path))
     graph = model.subgraphs[0]
     assert not model.signatureDefs
     assert not any(fb.tensor_name(t) for t in graph.tensors)
-    activations = [t for i, t in enumerate(graph.tensors) if not fb.is_constant(model, i)]
-    scales = np.array([fb.scales(t)[0] for t in activations])
-    assert np.array_equal(np.exp2(np.rint(np.log2(scales))), scales)
     assert (result.inspection.inputs, result.inspection.outputs) == (("INT8",), ("INT8",))
     open_interpreter(Path(result.artifact.path), threads=1)
 

@@ -127,7 +127,7 @@ ONE_FAULT = [
     ("spec/space/layers/0/quantization", REMOVED, "spec.space.layers[0]", "says nothing about its layers"),
     ("spec/space/layers/0/quantization/io", "int8", "spec.space.layers[0].quantization.io", "the whole model's"),
     ("spec/space/layers/0/sparsity", {"pattern": "unstructured"}, "spec.space.layers[0].sparsity.level", "above 0"),
-    ("spec/space/layers/0/sparsity", {"level": 0.5}, "spec.space.layers[0].sparsity.level", "pattern: unstructured"),
+    ("spec/space/layers/0/sparsity", {"level": 0.5}, "spec.space.layers[0].sparsity.level", "patterns unstructured"),
     ("spec/space/layers/0/clustering", {"stage": "int8"}, "spec.space.layers[0].clustering.clusters", "such as 16"),
     # what it points to
     ("spec/model/uri", "ftp://x/y", "spec.model.uri", "the scheme ftp is not supported"),
@@ -175,6 +175,21 @@ def test_training_techniques_asked_for_without_training_data_are_faults() -> Non
     paths = [f.path for f in found(("spec/dataset/train", REMOVED))]
 
     assert paths == ["spec.space.sparsity.patterns", "spec.space.clustering.stages"]
+
+
+def test_quantization_aware_training_needs_training_data_and_an_integer_scheme() -> None:
+    asked = ("spec/space", {"quantization": {"training": ["aware"]}})
+    layer = {"match": "conv", "quantization": {"scheme": "dynamic", "training": "aware"}}
+    floats = {"quantization": {"training": ["none", "aware"], "schemes": ["none", "float16"]}}
+
+    assert not found(asked)
+    assert [f.path for f in found(asked, ("spec/dataset/train", REMOVED))] == [
+        "spec.space.quantization.training"
+    ]
+    assert [f.path for f in found(("spec/space", floats))] == ["spec.space.quantization.training"]
+    assert [f.path for f in found(("spec/space", {"layers": [layer]}), ("spec/dataset/train", REMOVED))] == [
+        "spec.space.layers[0].quantization.training"
+    ]
 
 
 def test_a_space_that_asks_for_nothing_needs_neither_train_nor_calibration() -> None:

@@ -1,9 +1,15 @@
 import pytest
-from paretune_compress.inspection import check
+from paretune_compress import inspection as checked
+from paretune_compress.layers import resolve_layers
 from paretune_contract.failure import Reason, StageError
 from paretune_contract.settings import Settings
 from paretune_contract.stages import Inspection, TensorInspection
 from support.made_layers import layer
+
+
+def check(settings, found, layers):
+    checked.check(settings, found, resolve_layers(settings, layers))
+
 
 BODY = layer("body", shape=(16, 4, 4, 16))
 

@@ -47,6 +47,17 @@ def test_an_override_may_insist_on_int4_in_a_tiny_layer():
     assert found["stem"].scheme is Scheme.INT4
 
 
+def test_weights_are_trained_as_integers_where_a_gradient_reaches_them():
+    aware = {"scheme": "int4", "training": "aware"}
+    assert {p.aware for p in plans(quantization=aware).values()} == {True}
+    only = plans(quantization={"scheme": "int8"}, layers=[{"match": "body", "quantization": aware}])
+    assert [name for name, p in only.items() if p.aware] == ["body"]
+    frozen = (layer("one", trainable=False), layer("two", trainable=False))
+    with pytest.raises(StageError, match=r"settings\.quantization\.training: no gradient") as error:
+        resolve_layers(Settings.model_validate({"quantization": aware}), frozen)
+    assert error.value.reason is Reason.NO_EFFECT
+
+
 def test_clusters_from_training_are_quantized_per_tensor_so_that_they_survive():
     found = plans(quantization={"scheme": "int8"}, clustering={"stage": "training", "clusters": 16})
     assert found["body"].granularity is Granularity.TENSOR

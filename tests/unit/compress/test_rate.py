@@ -1,15 +1,12 @@
-"""Bits that a coder would pay, the price that steers to a budget, and ranges of powers of two."""
+"""Bits that a coder would pay, and the price that steers to a budget."""
 
 import math
 
 import numpy as np
 import pytest
-from paretune_compress.steps.calibration import Ranges
-from paretune_compress.steps.grids import powers_of_two
 from paretune_compress.train.rate.bits import as_matrix, prices
 from paretune_compress.train.rate.integers import first_grids, short
 from paretune_compress.train.rate.steering import FREEZE, Steering, frozen
-from paretune_contract.settings import Scheme
 
 
 def integers(shape, share, seed=0, largest=5):
@@ -102,18 +99,3 @@ def test_a_short_step_has_eight_bits_of_mantissa_and_is_near(step):
     mantissa, _ = math.frexp(short(step))
     assert (mantissa * 256).is_integer()
     assert short(step) == pytest.approx(step, rel=1 / 256)
-
-
-@pytest.mark.parametrize("scheme", [Scheme.INT8, Scheme.INT16X8])
-@pytest.mark.parametrize(
-    ("low", "high"), [(0.0, 6.0), (-3.0, 3.1), (-123.0, 25.0), (0.0, 1.0), (-1.0, 0.0), (0, 0)]
-)
-def test_scales_become_powers_of_two_that_cover_nearly_all(scheme, low, high):
-    found = powers_of_two(Ranges(("a",), np.array([low], np.float32), np.array([high], np.float32)), scheme)
-    width = float(found.high[0]) - float(found.low[0])
-    scale = width / (255 if scheme is Scheme.INT8 else 2 * 32767)
-    assert math.log2(scale).is_integer()
-    assert width >= (high - low) / 1.15 - 1e-6
-    if high > low and scheme is Scheme.INT8:
-        assert width < 2.4 * 2 * max(high, -low)
-        assert float(found.low[0]) / scale == round(float(found.low[0]) / scale)

@@ -93,10 +93,16 @@ def test_epochs_fit_the_budget_and_there_is_always_one(samples, macs):
 
 @pytest.mark.parametrize("prunes", [True, False])
 @pytest.mark.parametrize("clusters", [True, False])
+@pytest.mark.parametrize("quantizes", [True, False])
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 1), (1, 7), (5, 70)])
-def test_the_last_epoch_always_has_settled_weights(epochs, steps, prunes, clusters):
-    plan = Schedule.plan(epochs=epochs, steps_per_epoch=steps, prunes=prunes, clusters=clusters)
+def test_the_last_epoch_always_has_settled_weights(epochs, steps, prunes, clusters, quantizes):
+    plan = Schedule.plan(
+        epochs=epochs, steps_per_epoch=steps, prunes=prunes, clusters=clusters, quantizes=quantizes
+    )
     assert plan.settled <= epochs * steps
+    assert (plan.quantize_at is not None) == quantizes
+    # Half of all steps see integers, in the masks and clusters that are kept.
+    assert not quantizes or plan.ramp <= plan.quantize_at == plan.settled <= epochs * steps / 2
     assert plan.mask_update(plan.ramp) == 1.0
     assert plan.mask_update(plan.ramp + 1) is None
     assert (plan.cluster_at is not None) == clusters

@@ -67,6 +67,23 @@ def test_the_full_form_reads_back_as_the_same_settings() -> None:
         ),
         ({"quantization": {"scheme": "dynamic", "io": "int8"}}, {"quantization": {"scheme": "dynamic"}}),
         ({"quantization": {"io": "int8"}}, {}),
+        ({"quantization": {"training": "aware"}}, {}),
+        (
+            {"quantization": {"scheme": "float16", "training": "aware"}},
+            {"quantization": {"scheme": "float16"}},
+        ),
+        (
+            {
+                "quantization": {"scheme": "int8", "training": "aware"},
+                "rate": {"ratio": 0.1},
+                "layers": [{"match": "x", "quantization": {"scheme": "int4", "training": "aware"}}],
+            },
+            {
+                "quantization": {"scheme": "int8", "granularity": "tensor"},
+                "rate": {"ratio": 0.1},
+                "layers": [{"match": "x", "quantization": {"scheme": "int4"}}],
+            },
+        ),
         ({"sparsity": {"pattern": "none", "level": 0.5}}, {}),
         ({"sparsity": {"pattern": "unstructured", "level": 0}}, {}),
         ({"sparsity": {"pattern": "unstructured", "level": 1e-9}}, {}),
@@ -125,3 +142,5 @@ def test_values_out_of_bounds_are_refused(wrong: dict[str, object]) -> None:
 def test_a_sentence_names_everything_that_is_done() -> None:
     assert ALL.sentence() == "int8 per tensor, int8 inputs, 50% sparse, 16 clusters (int8), 2 layer overrides"
     assert Settings().sentence() == "untouched"
+    four = {"scheme": "int4", "training": "aware"}
+    assert Settings.model_validate({"quantization": four}).sentence() == "int4, quantization-aware"

@@ -253,6 +253,11 @@ def test_faults_of_settings_name_path_value_and_what_would_be_right(plain: Any, 
         ({"quantization": {"scheme": "float16"}, "clustering": {"stage": "int8", "clusters": 8}}, {}),
         ({"quantization": {"scheme": "int16x8"}}, {Split.CALIBRATION: "int16x8"}),
         ({"sparsity": {"pattern": "2:4"}}, {Split.TRAIN: "sparsity"}),
+        (
+            {"quantization": {"scheme": "dynamic", "training": "aware"}},
+            {Split.TRAIN: "quantization-aware training"},
+        ),
+        ({"quantization": {"scheme": "float16", "training": "aware"}}, {}),
         ({"clustering": {"stage": "training", "clusters": 8}}, {Split.TRAIN: "clustering while training"}),
         (
             {"layers": [{"match": "a", "quantization": {"scheme": "int4"}, "sparsity": {"pattern": "2:4"}}]},

@@ -18,11 +18,21 @@ from paretune_contract.settings import Scheme, Settings
 from unit.search.toy_study import finish, intake, measure, paths, record, search, spec, values
 
 SMALL = {
-    "quantization": {"schemes": ["none", "float16", "dynamic"]},
+    "quantization": {"schemes": ["none", "float16", "dynamic"], "training": ["none"]},
     "sparsity": {"patterns": ["none"]},
     "clustering": {"stages": ["none", "int8"], "clusters": {"min": 4, "max": 12}},
     "rate": {"stages": ["none"]},
+    "allocation": ["uniform"],
 }
+
+
+MODEST = {
+    "quantization": {"training": ["none"]},
+    "sparsity": {"patterns": ["none", "unstructured", "2:4"]},
+    "allocation": ["uniform"],
+    "rate": {"stages": ["none"]},
+}
+"""Small enough that all of it can be measured."""
 
 
 def test_equal_seeds_give_equal_trials_and_other_seeds_others():
@@ -189,7 +199,7 @@ def test_a_scheme_that_always_fails_is_left_alone():
 
 
 def test_the_sampler_finds_more_than_chance_and_most_of_what_there_is():
-    manifest = spec()
+    manifest = spec(space=MODEST)
     space, objectives = available(manifest, intake()), resolve(manifest)
     everything = [record(0), *(record(i + 1, cell) for i, cell in enumerate(space.cells()))]
     optimum, _ = pareto.covered(objectives, everything)

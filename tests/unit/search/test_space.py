@@ -9,9 +9,11 @@ from paretune.search.prior import first_trials
 from paretune.search.space import BASELINE, SearchSpace, SpaceError, available
 from paretune_contract.dataset import Split
 from paretune_contract.settings import (
+    INTEGER_SCHEMES,
     ClusteringStage,
     Granularity,
     Quantization,
+    QuantizationTraining,
     Scheme,
     Settings,
     Sparsity,
@@ -30,8 +32,9 @@ def test_everything_is_offered_when_model_and_data_allow_it():
     space = available(spec(), intake())
     assert space.withheld == ()
     assert set(space.schemes) == set(Scheme)
-    assert set(space.patterns) == set(SparsityPattern)
+    assert set(space.patterns) == set(SparsityPattern) - {SparsityPattern.BLOCK}
     assert set(space.stages) == set(ClusteringStage)
+    assert space.trainings == tuple(QuantizationTraining)
 
 
 def test_without_train_there_is_no_sparsity_and_no_clustering_in_training():
@@ -68,7 +71,7 @@ def test_int4_needs_an_operator_that_takes_it():
 def test_what_no_objective_can_see_is_not_searched():
     manifest = spec([{"metric": "accuracy"}, {"metric": "latency"}, {"metric": "modelSize"}])
     space = available(manifest, intake())
-    assert space.patterns == (SparsityPattern.NONE,)
+    assert space.patterns == (SparsityPattern.NONE, SparsityPattern.CHANNEL)  # smaller tensors show in all
     assert space.stages == (ClusteringStage.NONE,)
     assert "downloadSize" in reasons(space)["sparsity.unstructured"]
     assert "downloadSize" in reasons(space)["clustering.int8"]
@@ -106,10 +109,18 @@ def test_a_forced_layer_that_cannot_be_is_an_error():
         available(manifest, intake((Split.TRAIN,)))
 
 
+def test_a_forced_layer_that_is_to_be_trained_as_integers_needs_training():
+    forced = {"match": "conv", "quantization": {"scheme": "dynamic", "training": "aware"}}
+    with pytest.raises(SpaceError, match=r"layers\[0\]\.quantization\.training: aware.*dataset\.train"):
+        available(_without(spec(space={"layers": [forced]}), "train"), intake((Split.CALIBRATION,)))
+
+
 def test_two_of_four_needs_input_channels_in_fours():
-    space = available(spec(), intake(layers=[layer(weight_shape=(8, 3, 3, 3))]))
+    asked = spec(space={"sparsity": {"patterns": ["none", "unstructured", "2:4", "1x4"]}})
+    space = available(asked, intake(layers=[layer(weight_shape=(8, 3, 3, 3))]))
     assert space.patterns == (SparsityPattern.NONE, SparsityPattern.UNSTRUCTURED)
     assert "multiples of four" in reasons(space)["sparsity.2:4"]
+    assert "multiples of four" in reasons(space)["sparsity.1x4"]
 
 
 def test_a_forced_layer_with_integer_clusters_leaves_integer_schemes():
@@ -257,6 +268,45 @@ def test_the_order_among_neighbors_follows_from_its_seed():
     assert once == again != other
 
 
+def test_weights_are_trained_as_integers_with_every_integer_scheme_and_no_other():
+    cells = [s for s in available(spec(), intake()).cells() if not s.rate.ratio]
+    trained = [s for s in cells if s.quantization.training is QuantizationTraining.AWARE]
+    assert {s.quantization.scheme for s in trained} == set(INTEGER_SCHEMES)
+    assert len(trained) == sum(s.quantization.scheme in INTEGER_SCHEMES for s in cells) / 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "splits", "why"),
+    [
+        (
+            {"dataset": {"evaluation": {"uri": "file:///e.npz"}}},
+            [Split.CALIBRATION],
+            "dataset.train is absent",
+        ),
+        (
+            {"space": {"quantization": {"schemes": ["none", "float16"]}}},
+            [*Split],
+            "no integer scheme is left",
+        ),
+        ({"space": {"quantization": {"training": ["none"]}}}, [*Split], ""),
+    ],
+)
+def test_training_of_integers_is_left_out_with_the_reason(fields, splits, why):
+    space = available(spec(**fields), intake(splits))
+    assert space.trainings == (QuantizationTraining.NONE,)
+    assert why in reasons(space).get("quantization.aware", "")
+    assert ("quantization.aware" in reasons(space)) == bool(why)
+
+
+def test_the_first_guess_of_four_bits_is_trained_for_them_where_that_is_possible():
+    def four_bits(space):
+        return next(s for s, _ in first_trials(space) if s.quantization.scheme is Scheme.INT4)
+
+    assert four_bits(available(spec(), intake())).quantization.training is QuantizationTraining.AWARE
+    without = available(_without(spec(), "train"), intake((Split.CALIBRATION,)))
+    assert four_bits(without) == Settings(quantization=Quantization(scheme=Scheme.INT4))
+
+
 def test_budgets_of_bytes_fall_geometrically_between_the_ends_that_the_manifest_names():
     ratios = available(spec(space={"rate": {"ratio": {"min": 0.01, "max": 0.1}}}), intake()).ratios
     assert (ratios[0], ratios[-1]) == (0.1, 0.01)
@@ -271,7 +321,8 @@ def test_training_for_bytes_stands_in_place_of_sparsity_clustering_and_granulari
     assert {s.quantization.scheme for s in rated} == {
         Scheme.DYNAMIC, Scheme.INT8, Scheme.INT16X8, Scheme.INT4,
     }  # fmt: skip
-    assert all(s.sparsity == Sparsity() and s.quantization.granularity is Granularity.TENSOR for s in rated)
+    assert {s.sparsity.pattern for s in rated} == {SparsityPattern.NONE, SparsityPattern.CHANNEL}
+    assert all(s.quantization.granularity is Granularity.TENSOR for s in rated)
 
 
 @pytest.mark.parametrize(

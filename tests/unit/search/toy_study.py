@@ -17,7 +17,15 @@ from paretune_contract.dataset import DataInfo, Split
 from paretune_contract.failure import Reason
 from paretune_contract.measurement import Measurement, Metrics, wilson
 from paretune_contract.model import LayerInfo, ModelInfo, SourceFormat
-from paretune_contract.settings import ClusteringStage, Granularity, Scheme, Settings, SparsityPattern
+from paretune_contract.settings import (
+    Allocation,
+    ClusteringStage,
+    Granularity,
+    QuantizationTraining,
+    Scheme,
+    Settings,
+    SparsityPattern,
+)
 from paretune_contract.stages import IntakeResult
 from paretune_contract.summary import IntakeSummary, summarize
 from paretune_contract.training import Loss, Optimizer, ResolvedTraining
@@ -64,7 +72,7 @@ def layer(name: str = "conv", operator: str = "CONV_2D", **fields: Any) -> Layer
 
 def intake(
     splits: Sequence[Split] = (Split.TRAIN, Split.CALIBRATION, Split.EVALUATION),
-    layers: Sequence[LayerInfo] = (layer(),),
+    layers: Sequence[LayerInfo] = (layer(), layer("conv_1"), layer("conv_2")),
     untrainable: tuple[str, ...] = (),
 ) -> IntakeSummary:
     model = ModelInfo(
@@ -87,19 +95,24 @@ def intake(
 def measure(settings: Settings) -> Metrics:
     """Formulas in place of a compressor and a device."""
     q, s, c = settings.quantization, settings.sparsity, settings.clustering
-    bits = float(BITS[q.scheme])
-    tensor = q.granularity is Granularity.TENSOR
+    bits = q.bits or float(BITS[q.scheme])
+    tensor, aware = q.granularity is Granularity.TENSOR, q.training is QuantizationTraining.AWARE
     zeros = 0.5 if s.pattern is SparsityPattern.TWO_OF_FOUR else s.level
-    drop = DROP[q.scheme] * (2 if tensor else 1) + 0.05 * zeros**4 * (1 + 4 / bits)
+    alike = 1.0 if settings.allocation is Allocation.UNIFORM else 0.7
+    drop = DROP[q.scheme] * (2 if tensor else 1) * (0.8 if aware else 1) + alike * 0.05 * zeros**4 * (
+        1 + 4 / bits
+    )
+    if q.bits:
+        drop -= 0.003 * (q.bits - 4)
     if c.stage is not ClusteringStage.NONE:
-        drop += (0.15 if c.stage is ClusteringStage.INT8 else 0.08) / c.clusters
+        drop += alike * (0.15 if c.stage is ClusteringStage.INT8 else 0.08) / c.clusters
         bits = min(bits, math.log2(c.clusters))
     entropy = 0.0 if zeros in (0, 1) else -zeros * math.log2(zeros) - (1 - zeros) * math.log2(1 - zeros)
     coded = WEIGHTS / 8 * (0.9 * bits * (1 - zeros) + entropy) + (0 if tensor else 2_000)
     if settings.rate.ratio:
         coded = WEIGHTS * 4 * settings.rate.ratio
         drop += 0.0004 / settings.rate.ratio
-    size = WEIGHTS / 8 * BITS[q.scheme] + 3_000
+    size = WEIGHTS / 8 * (q.bits or BITS[q.scheme]) + 3_000
     latency = 0.01 * SPEED[q.scheme] * (0.98 if tensor else 1)
     return {
         "accuracy": wilson(round((0.9 - drop) * 10_000), 10_000),

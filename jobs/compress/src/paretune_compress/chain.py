@@ -1,9 +1,13 @@
 """From settings to a finished file: a chain of content-addressed steps.
 
-float .tflite -> [train or prune] -> float .tflite -> [calibrate, quantize] -> [cluster integers] -> file
+float .tflite -> [remove channels] -> [train or prune] -> [remove what is dead] -> float .tflite
+              -> [calibrate, quantize] -> [cluster integers] -> file
 
-Weights that were trained for a number of bytes are integers on a grid; the quantized file holds these very
-integers, and nothing that an interpreter does not need.
+Weights that were trained as integers lie on a grid, and the quantized file holds these very integers. Where
+they were trained for a number of bytes, it holds nothing that an interpreter does not need.
+
+Where a budget is allocated by sensitivity, a probe of the float model comes first, and what it found decides
+what is done to each layer.
 
 The key of each step names the bytes that go in and those settings that matter to it, so one trained network
 serves many quantizations, and one calibration many schemes.
@@ -18,7 +22,7 @@ from pathlib import Path
 from paretune_contract.dataset import DataInfo, Scaling, Split
 from paretune_contract.failure import Reason, StageError
 from paretune_contract.model import ModelInfo
-from paretune_contract.settings import ClusteringStage, Settings
+from paretune_contract.settings import Allocation, ClusteringStage, Settings, SparsityPattern
 from paretune_contract.stages import Step
 from paretune_contract.training import ResolvedTraining
 from paretune_store.files import sha256_file
@@ -27,32 +31,40 @@ from paretune_store.steps import JSON, CachedStep, StepCache
 
 from . import flatbuffer as fb
 from .data import PreparedSplit
-from .layers import LayerPlan
+from .layers import LayerPlan, resolve_layers
+from .sensitivity import Sensitivity, probe, probed_split, shares
+from .sensitivity.probe import VERSION as PROBE_VERSION
+from .shrink import shrink
 from .steps.calibration import Ranges, calibrate
+from .steps.channels import narrow, sentence
 from .steps.clustering import cluster
-from .steps.grids import read_grids
+from .steps.grids import GRIDS, grids_of_channels, read_grids, write_grids
 from .steps.quantization import needs_calibration, quantize, quantizes
 from .steps.sparsity import prune
 from .train.port import Trainer, TrainingTask
-from .train.rate.trainer import GRIDS, RateTrainer
+from .train.rate.trainer import RateTrainer
 
 MODEL = "model.tflite"
 RANGES = "ranges.npz"
 CALIBRATE = "calibrate"
+PROBE, TABLE = "probe", "sensitivity.json"
 PRUNE_VERSION, CALIBRATE_VERSION, QUANTIZE_VERSION, CLUSTER_VERSION = 1, 1, 2, 1
-GRIDS_VERSION = 1
+GRIDS_VERSION, NARROW_VERSION, SHRINK_VERSION = 2, 1, 1
+SENTENCE = "sentence.txt"
 
 
 @dataclass(frozen=True)
 class File:
     """A file and the sha256 (hex) of its bytes.
 
-    grids: the file with the steps of its weights, where these are integers times a step.
+    grids: the file with the steps of its weights, where some of these are integers times a step.
+    spare: every byte counts.
     """
 
     path: Path
     sha256: str
     grids: Path | None = None
+    spare: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,19 @@ class Chain:
     rate_trainer: Trainer = field(default_factory=RateTrainer)
     steps: list[Step] = field(default_factory=list)
 
+    def plans(self, settings: Settings) -> tuple[LayerPlan, ...]:
+        """What the settings mean for each layer, after a probe where they are allocated by sensitivity.
+
+        Raises:
+            StageError: as `resolve_layers` does; NOT_RUNNABLE when the probed model does not run.
+        """
+        uniform = resolve_layers(settings, self.model.layers)
+        if settings.allocation is Allocation.UNIFORM:
+            return uniform
+        tuned = self.training is not None
+        given = shares(settings, self.model.layers, self._probed(), tuned=tuned)
+        return resolve_layers(settings, self.model.layers, given)
+
     def run(self, settings: Settings, plans: Sequence[LayerPlan]) -> File:
         """Do what the settings say; the finished file lies in the cache.
 
@@ -101,7 +126,7 @@ class Chain:
             file = link.make(file)
         return file
 
-    def known(self, settings: Settings, plans: Sequence[LayerPlan]) -> tuple[File | None, frozenset[Split]]:
+    def known(self, settings: Settings) -> tuple[File | None, frozenset[Split]]:
         """How far the settings' steps are done already, for a cache that makes none (`KnownSteps`).
 
         Returns:
@@ -111,6 +136,10 @@ class Chain:
             StageError: as `run` does; a failure that is known needs no data either.
         """
         file = File(Path(self.model.path), self.model.sha256)
+        try:
+            plans = self.plans(settings)
+        except Missing:
+            return None, self._after_probe(settings)
         links = tuple(self._links(settings, plans))
         for n, link in enumerate(links):
             try:
@@ -121,23 +150,86 @@ class Chain:
                 return None, frozenset([*own, *later])
         return file, frozenset()
 
+    def _after_probe(self, settings: Settings) -> frozenset[Split]:
+        """The splits that the probe reads, and all that any step after it may.
+
+        Which steps these are is known before the table is: an allocation gives some layer zeros, clusters or
+        four bits exactly where a uniform one gives them to all.
+        """
+        info = probed_split(self.data)
+        links = self._links(settings, resolve_layers(settings, self.model.layers))
+        later = [split for link in links for split in link.reads.values()]
+        return frozenset([*([info.split] if info else []), *later])
+
     def _links(self, settings: Settings, plans: Sequence[LayerPlan]) -> Iterator[Link]:
+        channels = settings.sparsity.pattern is SparsityPattern.CHANNEL
+        if channels:
+            yield Link(lambda file: self._narrowed(file, settings.sparsity.level))
         if settings.rate.ratio:
             reads = {self.rate_trainer.name: Split.TRAIN} if self.training is not None else {}
             yield Link(lambda file: self._rated(file, settings, plans), reads)
-        elif _trains(plans):
+            yield Link(self._shrunk)
+        elif _trains(plans) or (channels and self.training is not None):
             reads = {self.trainer.name: Split.TRAIN} if self.training is not None else {}
             yield Link(lambda file: self._trained(file, plans), reads)
+        if settings.sparsity.pattern is SparsityPattern.UNSTRUCTURED:
+            yield Link(self._shrunk)
         if quantizes(plans):
             reads = {CALIBRATE: Split.CALIBRATION} if needs_calibration(settings, plans) else {}
             yield Link(lambda file: self._quantized(file, settings, plans), reads)
         if any(p.clustering.stage is ClusteringStage.INT8 for p in plans):
             yield Link(lambda file: self._clustered(file, plans))
 
+    def _probed(self) -> Sensitivity:
+        info = probed_split(self.data)
+
+        def produce(folder: Path) -> None:
+            data = PreparedSplit(info, self.scaling) if info else None
+            table = probe(self.model, data, folder, threads=self.threads)
+            (folder / TABLE).write_text(table.model_dump_json(indent=1) + "\n")
+
+        source = File(Path(self.model.path), self.model.sha256)
+        inputs: dict[str, JSON] = self._identity(source, info) if info else {"model": source.sha256}
+        step = self.cache.run(PROBE, PROBE_VERSION, inputs, produce)
+        table = Sensitivity.model_validate_json((step.folder / TABLE).read_text())
+        self._note(PROBE, step, table.sentence())
+        return table
+
+    def _narrowed(self, file: File, level: float) -> File:
+        """Channels removed by their importance; the network that is left learns from the whole one."""
+
+        def produce(folder: Path) -> None:
+            done = narrow(fb.read(file.path), level)
+            fb.write(done.model, folder / MODEL)
+            (folder / SENTENCE).write_text(sentence(done))
+
+        inputs: dict[str, JSON] = {"model": file.sha256, "level": level}
+        step = self.cache.run("remove-channels", NARROW_VERSION, inputs, produce)
+        self._note("remove-channels", step, (step.folder / SENTENCE).read_text())
+        return _file(step)
+
+    def _shrunk(self, file: File) -> File:
+        """Channels removed that training left without effect: the outputs stay the same."""
+
+        def produce(folder: Path) -> None:
+            done = shrink(fb.read(file.path))
+            fb.write(done.model, folder / MODEL)
+            (folder / SENTENCE).write_text(sentence(done))
+            if file.grids is not None:
+                kept = {tensor: kept.rows for tensor, kept in done.kept.items()}
+                write_grids(folder / GRIDS, grids_of_channels(read_grids(file.grids), kept))
+
+        inputs: dict[str, JSON] = {"model": file.sha256, **_grids_key(file)}
+        step = self.cache.run("shrink", SHRINK_VERSION, inputs, produce)
+        self._note("shrink", step, (step.folder / SENTENCE).read_text())
+        return replace(_file(step), spare=file.spare)
+
     def _trained(self, file: File, plans: Sequence[LayerPlan]) -> File:
         if self.training is None:
             return self._pruned(file, plans)
         task = TrainingTask(file.path, plans, self.training, self.seed, self.threads)
+        if file.sha256 != self.model.sha256:
+            task = replace(task, teacher=Path(self.model.path))
         return _file(self._fine_tuned(self.trainer, task, file))
 
     def _rated(self, file: File, settings: Settings, plans: Sequence[LayerPlan]) -> File:
@@ -149,12 +241,16 @@ class Chain:
             )
         ratio = settings.rate.ratio
         task = TrainingTask(file.path, plans, self.training, self.seed, self.threads, ratio)
+        if file.sha256 != self.model.sha256:
+            task = replace(task, teacher=Path(self.model.path))
         step = self._fine_tuned(self.rate_trainer, task, file)
-        return replace(_file(step), grids=step.folder / GRIDS)
+        return replace(_file(step), spare=True)
 
     def _fine_tuned(self, trainer: Trainer, task: TrainingTask, file: File) -> CachedStep:
         info = self._split(Split.TRAIN, "fine-tuning")
         inputs: dict[str, JSON] = {**self._identity(file, info), **trainer.settings(task)}
+        if task.teacher is not None:
+            inputs["teacher"] = self.model.sha256
         step = self.cache.run(
             trainer.name,
             trainer.version,
@@ -166,11 +262,13 @@ class Chain:
 
     def _pruned(self, file: File, plans: Sequence[LayerPlan]) -> File:
         """One-shot magnitude pruning: all there is without training data."""
-        if any(p.clustering.stage is ClusteringStage.TRAINING for p in plans):
+        clusters = any(p.clustering.stage is ClusteringStage.TRAINING for p in plans)
+        if clusters or any(p.aware for p in plans):
+            asked = "clustering.stage is training" if clusters else "quantization.training is aware"
             raise StageError(
                 Reason.STEP_FAILED,
-                "clustering.stage is training, but there is nothing to train with: dataset.train is missing "
-                "or the model has operators without a gradient",
+                f"{asked}, but there is nothing to train with: dataset.train is missing or the model has "
+                "operators without a gradient",
             )
         layers: list[JSON] = [
             [p.layer.weight_tensor, p.sparsity.pattern.value, p.zeros] for p in plans if p.zeros > 0
@@ -191,16 +289,16 @@ class Chain:
         inputs: dict[str, JSON] = {
             "model": file.sha256,
             "ranges": ranges.key if ranges else None,
-            "quantization": settings.quantization.model_dump(mode="json"),
+            "quantization": settings.quantization.model_dump(mode="json", exclude={"training"}),
             "layers": [[p.layer.name, p.scheme.value, p.granularity.value] for p in plans],
             "tool": f"litert-quantizer {version('litert-quantizer')}",
-            **({"grids": GRIDS_VERSION} if file.grids else {}),
+            **_grids_key(file),
         }
         grids = read_grids(file.grids) if file.grids else None
 
         def produce(folder: Path) -> None:
             found = Ranges.load(ranges.folder / RANGES) if ranges else None
-            (folder / MODEL).write_bytes(quantize(file.path, settings, plans, found, grids))
+            (folder / MODEL).write_bytes(quantize(file.path, settings, plans, found, grids, spare=file.spare))
 
         step = self.cache.run("quantize", QUANTIZE_VERSION, inputs, produce)
         self._note("quantize", step)
@@ -249,12 +347,19 @@ class Chain:
 
 
 def _trains(plans: Sequence[LayerPlan]) -> bool:
-    return any(p.zeros > 0 or p.clustering.stage is ClusteringStage.TRAINING for p in plans)
+    return any(p.zeros > 0 or p.aware or p.clustering.stage is ClusteringStage.TRAINING for p in plans)
 
 
 def _file(step: CachedStep) -> File:
-    path = step.folder / MODEL
-    return File(path, sha256_file(path))
+    path, grids = step.folder / MODEL, step.folder / GRIDS
+    return File(path, sha256_file(path), grids if grids.exists() else None)
+
+
+def _grids_key(file: File) -> dict[str, JSON]:
+    if file.grids is None:
+        return {}
+    # Where bytes are spared, steps are short and one for each tensor: the weights themselves tell them.
+    return {"grids": GRIDS_VERSION if file.spare else sha256_file(file.grids)}
 
 
 def _training_note(folder: Path) -> str:

@@ -18,7 +18,6 @@ from paretune_store.steps import StepCache
 from . import sizes
 from .chain import Chain, File
 from .inspection import check, inspect
-from .layers import resolve_layers
 from .quality.stage import evaluate_cached
 from .train.from_file import FileTrainer
 from .train.port import Trainer
@@ -41,8 +40,8 @@ def compress(request: CompressRequest) -> CompressResult:
 def compress_with(request: CompressRequest, trainer: Trainer) -> CompressResult:
     """`compress` with a given way to train."""
     cache = StepCache(Path(request.cache))
-    plans = resolve_layers(request.settings, request.model.layers)
     chain = _chain(request, trainer, cache)
+    plans = chain.plans(request.settings)
     if request.settings == Settings():
         finished = File(Path(request.model.path), request.model.sha256)
     else:
@@ -51,7 +50,7 @@ def compress_with(request: CompressRequest, trainer: Trainer) -> CompressResult:
     started = time.perf_counter()
     artifact = _keep(finished, Path(request.candidates))
     inspection = inspect(Path(artifact.path), request.model.layers)
-    check(request.settings, inspection, request.model.layers)
+    check(request.settings, inspection, plans)
     steps.append(Step(name="inspect", seconds=time.perf_counter() - started))
     metrics, step = _sizes(artifact, cache)
     steps.append(step)
@@ -88,8 +87,7 @@ def splits_to_read(
     """
     evaluation = frozenset({Split.EVALUATION} if request.metrics else ())
     try:
-        plans = resolve_layers(request.settings, request.model.layers)
-        file, splits = _chain(request, trainer or FileTrainer(), cache).known(request.settings, plans)
+        file, splits = _chain(request, trainer or FileTrainer(), cache).known(request.settings)
         if file is None:
             return splits | evaluation
         artifact = Artifact(path=str(file.path), sha256=file.sha256, bytes=file.path.stat().st_size)

@@ -12,8 +12,8 @@ from paretune_contract.stages import Inspection, TensorInspection
 
 from . import flatbuffer as fb
 from .graph.description import weighted_operators
-from .layers import KEPT_OPERATORS, LayerPlan, resolve_layers
-from .steps.sparsity import is_two_of_four
+from .layers import KEPT_OPERATORS, LayerPlan
+from .steps.sparsity import is_two_of_four, zero_blocks
 
 WEIGHT_TYPES = {
     Scheme.FLOAT16: "FLOAT16",
@@ -62,6 +62,8 @@ def inspect(path: Path, layers: Sequence[LayerInfo]) -> Inspection:
                     distinct=_distinct(values),
                     scales=len(fb.scales(tensor)) if kind.startswith("INT") else 0,
                     two_of_four=is_two_of_four(values),
+                    zero_blocks=zero_blocks(values),
+                    weights=values.size,
                 )
             )
     return Inspection(
@@ -73,14 +75,17 @@ def inspect(path: Path, layers: Sequence[LayerInfo]) -> Inspection:
     )
 
 
-def check(settings: Settings, inspection: Inspection, layers: Sequence[LayerInfo]) -> None:
+def check(settings: Settings, inspection: Inspection, plans: Sequence[LayerPlan]) -> None:
     """Compare what was asked with what was found.
 
+    Args:
+        settings: for the ends of the model.
+        inspection: of the finished file.
+        plans: by which the file was made.
+
     Raises:
-        StageError: NO_EFFECT naming the setting, the layer and what stands there instead; LAYER_NOT_FOUND as
-            `resolve_layers` does.
+        StageError: NO_EFFECT naming the setting, the layer and what stands there instead.
     """
-    plans = resolve_layers(settings, layers)
     by_layer: dict[str, list[TensorInspection]] = {}
     for tensor in inspection.tensors:
         by_layer.setdefault(tensor.layer, []).append(tensor)
@@ -90,6 +95,7 @@ def check(settings: Settings, inspection: Inspection, layers: Sequence[LayerInfo
             _check_sparsity(plan, tensor)
             _check_clusters(plan, tensor)
     _check_any_type(plans, inspection)
+    _check_channels(settings, inspection, plans)
     _check_ends(settings, inspection)
 
 
@@ -115,16 +121,28 @@ def _check_any_type(plans: Sequence[LayerPlan], inspection: Inspection) -> None:
 
 
 def _check_sparsity(plan: LayerPlan, tensor: TensorInspection) -> None:
-    rounding = 1 / max(1, prod(plan.layer.weight_shape))
-    if plan.zeros and tensor.zeros < plan.zeros - SPARSITY_TOLERANCE - rounding:
+    size = max(1, prod(plan.layer.weight_shape))
+    rounding = 1 / size
+    # Weights of channels that were removed since are zeros that are no longer there.
+    zeros = 1 - (1 - tensor.zeros) * tensor.weights / size if tensor.weights else tensor.zeros
+    if plan.zeros and zeros < plan.zeros - SPARSITY_TOLERANCE - rounding:
         raise StageError(
             Reason.NO_EFFECT,
-            f"sparsity {plan.zeros:.1%} asked in {plan.layer.name!r}, found {tensor.zeros:.1%}",
+            f"sparsity {plan.zeros:.1%} asked in {plan.layer.name!r}, found {zeros:.1%}",
         )
     if plan.sparsity.pattern is SparsityPattern.TWO_OF_FOUR and not tensor.two_of_four:
         raise StageError(
             Reason.NO_EFFECT,
             f"sparsity 2:4 asked in {plan.layer.name!r}, but some four weights hold more than two non-zeros",
+        )
+    if (
+        plan.sparsity.pattern is SparsityPattern.BLOCK
+        and tensor.zero_blocks < plan.zeros - SPARSITY_TOLERANCE - 4 * rounding
+    ):
+        raise StageError(
+            Reason.NO_EFFECT,
+            f"sparsity 1x4 {plan.zeros:.1%} asked in {plan.layer.name!r}, found {tensor.zero_blocks:.1%} of "
+            "blocks that are zero",
         )
 
 
@@ -134,6 +152,17 @@ def _check_clusters(plan: LayerPlan, tensor: TensorInspection) -> None:
             Reason.NO_EFFECT,
             f"{plan.clustering.clusters} clusters asked in {plan.layer.name!r}, found {tensor.distinct} "
             "distinct weights",
+        )
+
+
+def _check_channels(settings: Settings, inspection: Inspection, plans: Sequence[LayerPlan]) -> None:
+    if settings.sparsity.pattern is not SparsityPattern.CHANNEL:
+        return
+    before, after = sum(p.layer.weights for p in plans), sum(t.weights for t in inspection.tensors)
+    if after >= before:
+        raise StageError(
+            Reason.NO_EFFECT,
+            f"sparsity.pattern channel: the file has {after:,} weights, and the float model {before:,}",
         )
 
 

@@ -1,7 +1,7 @@
 """What the settings mean for each layer: overrides resolved, and only what the layer can take."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from paretune_contract.failure import Reason, StageError
@@ -12,6 +12,7 @@ from paretune_contract.settings import (
     ClusteringStage,
     Granularity,
     Quantization,
+    QuantizationTraining,
     Scheme,
     Settings,
     Sparsity,
@@ -29,7 +30,7 @@ class LayerPlan:
 
     A layer that cannot be pruned has the default `sparsity`, one that cannot be clustered the default
     `clustering`. `scheme` is the scheme as the layer takes it: int8 where int4 is asked and the operator has
-    none, or where the layer is tiny and no override insists.
+    none, or where the layer is tiny and no override insists. `aware`: its weights are trained as integers.
     """
 
     layer: LayerInfo
@@ -37,20 +38,41 @@ class LayerPlan:
     granularity: Granularity
     sparsity: Sparsity
     clustering: Clustering
+    aware: bool = False
 
     @property
     def zeros(self) -> float:
         """Share of zeros that the layer shall have at least."""
         if self.sparsity.pattern is SparsityPattern.TWO_OF_FOUR:
             return TWO_OF_FOUR_SHARE
-        return self.sparsity.level if self.sparsity.pattern is SparsityPattern.UNSTRUCTURED else 0.0
+        zeros = self.sparsity.pattern in (SparsityPattern.UNSTRUCTURED, SparsityPattern.BLOCK)
+        return self.sparsity.level if zeros else 0.0
 
 
-def resolve_layers(settings: Settings, layers: Sequence[LayerInfo]) -> tuple[LayerPlan, ...]:
+@dataclass(frozen=True)
+class Share:
+    """What an allocation gives to one layer in place of the settings that all share; None: as all.
+
+    scheme: int4 or int8; level: share of zeros; clusters: distinct weights.
+    """
+
+    scheme: Scheme | None = None
+    level: float | None = None
+    clusters: int | None = None
+
+
+def resolve_layers(
+    settings: Settings, layers: Sequence[LayerInfo], shares: Mapping[int, Share] | None = None
+) -> tuple[LayerPlan, ...]:
     """The plan for each layer, in the order of `layers`.
 
     Tensors with clusters from training are quantized per tensor even where `channel` is asked: with a scale
     for each channel the same float value becomes another integer in each, and the clusters are gone.
+
+    Args:
+        settings: of the trial.
+        layers: of the float model.
+        shares: what an allocation gives to single layers, by their place in `layers`; overrides win over it.
 
     Raises:
         StageError: LAYER_NOT_FOUND when an override matches no layer; NO_EFFECT when no layer that it
@@ -60,11 +82,12 @@ def resolve_layers(settings: Settings, layers: Sequence[LayerInfo]) -> tuple[Lay
     # Four bits ruin a stem or a last layer and save next to nothing there: only an override asks for them.
     spared = base.model_copy(update={"scheme": Scheme.INT8}) if base.scheme is Scheme.INT4 else base
     chosen: list[tuple[Quantization, Sparsity, Clustering]] = [
-        (base if layer.prunable else spared, settings.sparsity, settings.clustering) for layer in layers
+        _shared(base if layer.prunable else spared, settings, (shares or {}).get(i, Share()))
+        for i, layer in enumerate(layers)
     ]
     for n, override in enumerate(settings.layers):
         field = f"settings.layers[{n}]"
-        hits = [i for i, layer in enumerate(layers) if _matches(override.match, layer.name, field)]
+        hits = _hits(override.match, layers, field)
         if not hits:
             some = ", ".join(repr(layer.name) for layer in layers[:3])
             raise StageError(
@@ -96,13 +119,40 @@ def resolve_layers(settings: Settings, layers: Sequence[LayerInfo]) -> tuple[Lay
 
 
 def two_of_four_fits(layer: LayerInfo) -> bool:
-    """2:4 runs along the input channels, the last axis of stored weights; they must come in fours."""
+    """2:4 and 1x4 run along the input channels, the last axis of stored weights; they must come in fours."""
     return layer.prunable and layer.weight_shape[-1] % 4 == 0
 
 
-def _matches(pattern: str, name: str, field: str) -> bool:
+def overridden(settings: Settings, layers: Sequence[LayerInfo], part: str) -> frozenset[int]:
+    """Places in `layers` of those for which an override says something about a part, such as `sparsity`.
+
+    Raises:
+        StageError: LAYER_NOT_FOUND when an override is no regular expression.
+    """
+    return frozenset(
+        i
+        for n, override in enumerate(settings.layers)
+        if getattr(override, part) is not None
+        for i in _hits(override.match, layers, f"settings.layers[{n}]")
+    )
+
+
+def _shared(
+    base: Quantization, settings: Settings, share: Share
+) -> tuple[Quantization, Sparsity, Clustering]:
+    q, s, c = base, settings.sparsity, settings.clustering
+    if share.scheme is not None:
+        q = q.model_copy(update={"scheme": share.scheme})
+    if share.level is not None:
+        s = s.model_copy(update={"level": share.level})
+    if share.clusters is not None:
+        c = c.model_copy(update={"clusters": share.clusters})
+    return q, s, c
+
+
+def _hits(pattern: str, layers: Sequence[LayerInfo], field: str) -> list[int]:
     try:
-        return re.search(pattern, name) is not None
+        return [i for i, layer in enumerate(layers) if re.search(pattern, layer.name) is not None]
     except re.error as error:
         raise StageError(
             Reason.LAYER_NOT_FOUND, f"{field}.match: {pattern!r} is no regular expression: {error}"
@@ -111,7 +161,8 @@ def _matches(pattern: str, name: str, field: str) -> bool:
 
 def _plan(layer: LayerInfo, q: Quantization, s: Sparsity, c: Clustering) -> LayerPlan:
     scheme = Scheme.INT8 if q.scheme is Scheme.INT4 and not layer.int4 else q.scheme
-    pruned = two_of_four_fits(layer) if s.pattern is SparsityPattern.TWO_OF_FOUR else layer.prunable
+    in_fours = s.pattern in (SparsityPattern.TWO_OF_FOUR, SparsityPattern.BLOCK)
+    pruned = two_of_four_fits(layer) if in_fours else layer.prunable
     sparsity = s if pruned and (s.pattern is SparsityPattern.TWO_OF_FOUR or s.level > 0) else Sparsity()
     clustered = layer.clusterable and c.clusters > 0 and c.stage is not ClusteringStage.NONE
     granularity = q.granularity if scheme in INTEGER_SCHEMES else Granularity.CHANNEL
@@ -119,7 +170,8 @@ def _plan(layer: LayerInfo, q: Quantization, s: Sparsity, c: Clustering) -> Laye
         granularity = Granularity.TENSOR
     if scheme is Scheme.DYNAMIC and layer.operator == "DEPTHWISE_CONV_2D":
         granularity = Granularity.CHANNEL  # the runtime's kernel reads one scale for each channel, or rubbish
-    return LayerPlan(layer, scheme, granularity, sparsity, c if clustered else Clustering())
+    aware = layer.trainable and scheme in INTEGER_SCHEMES and q.training is QuantizationTraining.AWARE
+    return LayerPlan(layer, scheme, granularity, sparsity, c if clustered else Clustering(), aware)
 
 
 def _must_take(
@@ -129,19 +181,28 @@ def _must_take(
     quantization: Quantization | None,
     plans: Sequence[LayerPlan],
 ) -> None:
-    if sparsity is not None and sparsity.pattern is not SparsityPattern.NONE:
+    # Which channels can go is seen when they do: the graph decides, not the layer.
+    in_place = sparsity is not None and sparsity.pattern is not SparsityPattern.CHANNEL
+    if sparsity is not None and in_place and sparsity.pattern is not SparsityPattern.NONE:
         asked = sparsity.level > 0 or sparsity.pattern is SparsityPattern.TWO_OF_FOUR
         if asked and not any(p.zeros > 0 for p in plans):
             raise StageError(
                 Reason.NO_EFFECT,
                 f"{field}.sparsity: no layer can be pruned {sparsity.pattern.value}; depthwise and tiny "
-                "layers are left alone, and 2:4 wants input channels in multiples of four",
+                "layers are left alone, and 2:4 and 1x4 want input channels in multiples of four",
             )
     clusters = clustering.clusters if clustering and clustering.stage is not ClusteringStage.NONE else 0
     if clusters and not any(p.clustering.clusters for p in plans):
         raise StageError(
             Reason.NO_EFFECT,
             f"{field}.clustering: no layer can be clustered; depthwise and tiny layers are left alone",
+        )
+    aware = quantization is not None and quantization.training is QuantizationTraining.AWARE
+    if aware and not any(p.aware for p in plans):
+        raise StageError(
+            Reason.NO_EFFECT,
+            f"{field}.quantization.training: no gradient reaches the weights of any of these layers, so none "
+            "can be trained as integers",
         )
     int4 = quantization is not None and quantization.scheme is Scheme.INT4
     if int4 and not any(p.scheme is Scheme.INT4 for p in plans):

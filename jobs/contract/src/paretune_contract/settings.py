@@ -41,6 +41,13 @@ class Granularity(StrEnum):
     TENSOR = "tensor"
 
 
+class QuantizationTraining(StrEnum):
+    """Whether the network is fine-tuned as the integers that its quantization makes of it."""
+
+    NONE = "none"
+    AWARE = "aware"
+
+
 class InputOutput(StrEnum):
     """Type of the model's inputs and outputs after static quantization."""
 
@@ -54,6 +61,14 @@ class SparsityPattern(StrEnum):
     NONE = "none"
     UNSTRUCTURED = "unstructured"
     TWO_OF_FOUR = "2:4"
+    BLOCK = "1x4"  # four neighbors along the input channels at a time
+    CHANNEL = "channel"  # whole channels, which are then removed
+
+
+LEVELED_PATTERNS = frozenset({SparsityPattern.UNSTRUCTURED, SparsityPattern.BLOCK, SparsityPattern.CHANNEL})
+"""Patterns with a level."""
+DIVISIBLE_PATTERNS = frozenset({SparsityPattern.UNSTRUCTURED, SparsityPattern.BLOCK})
+"""Patterns whose level may differ from layer to layer: 2:4 has none, and channels go through many layers."""
 
 
 class ClusteringStage(StrEnum):
@@ -79,6 +94,11 @@ class Quantization(Document):
         Granularity.CHANNEL,
         description="One weight scale per output channel or per tensor; integer schemes only.",
     )
+    training: QuantizationTraining = Field(
+        QuantizationTraining.NONE,
+        description="aware: weights are fine-tuned as integers with learned scales, and stored as these; "
+        "integer schemes only.",
+    )
     io: InputOutput = Field(
         InputOutput.FLOAT32, description="Type of inputs and outputs; static schemes only."
     )
@@ -103,7 +123,9 @@ class Sparsity(Document):
 
     pattern: SparsityPattern = Field(SparsityPattern.NONE, description="Which weights may become zero.")
     level: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="Share of zeros in the pruned layers; unstructured only (2:4 is one half)."
+        0.0,
+        description="Share of zeros in the pruned layers, for pattern channel the share of channels that are "
+        "removed; 2:4 has none (it is one half).",
     )
 
 
@@ -120,8 +142,8 @@ class Rate(Document):
     ratio: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,
         description="Entropy-coded bytes of the trained weights as a share of their bytes in float32; "
-        "0: no rate-aware training. For integer schemes, with one scale per tensor, and without sparsity "
-        "or clustering beside it.",
+        "0: no rate-aware training. For integer schemes, with one scale per tensor; no other sparsity than "
+        "removed channels, and no clustering, goes with it.",
     )
 
 
@@ -152,8 +174,8 @@ class Settings(Document):
     )
     allocation: Allocation = Field(
         Allocation.UNIFORM,
-        description="uniform: level, clusters and int4 as they stand, in all layers alike. sensitivity: their "
-        "mean over the weights as it stands, and in each layer what a probe suggests.",
+        description="uniform: level, clusters and int4 as they stand, in all layers alike. sensitivity: they "
+        "are means over the weights, and each layer gets what a probe of it suggests.",
     )
     rate: Rate = Field(default_factory=Rate, description="A budget of entropy-coded bytes to train for.")
     layers: Annotated[tuple[LayerSettings, ...], Field(max_length=64)] = Field(
@@ -182,10 +204,15 @@ class Settings(Document):
         if q.scheme is not Scheme.NONE:
             tensor = " per tensor" if q.granularity is Granularity.TENSOR else ""
             mean = f" at {q.bits:g} bits a weight" if q.bits else ""
+            aware = ", quantization-aware" if q.training is QuantizationTraining.AWARE else ""
             io = ", int8 inputs" if q.io is InputOutput.INT8 else ""
-            words.append(f"{q.scheme.value}{mean}{tensor}{io}")
+            words.append(f"{q.scheme.value}{mean}{tensor}{aware}{io}")
         if self.sparsity.pattern is SparsityPattern.UNSTRUCTURED:
             words.append(f"{self.sparsity.level:.0%} sparse")
+        elif self.sparsity.pattern is SparsityPattern.BLOCK:
+            words.append(f"{self.sparsity.level:.0%} sparse in blocks of four")
+        elif self.sparsity.pattern is SparsityPattern.CHANNEL:
+            words.append(f"{self.sparsity.level:.0%} of channels removed")
         elif self.sparsity.pattern is SparsityPattern.TWO_OF_FOUR:
             words.append("2:4 sparse")
         if self.clustering.stage is not ClusteringStage.NONE:
@@ -203,24 +230,31 @@ def _normalised(data: dict[str, Any]) -> dict[str, Any]:
     """Drop sub-settings without meaning, so that equal treatments have equal documents."""
     out = {**data, **{key: normalise(data.get(key)) for key, normalise in _PARTS.items()}}
     out["rate"] = _rate(data.get("rate"), out["quantization"])
-    if out["rate"].ratio:  # zeros and levels come out of the training itself
-        out["quantization"] = out["quantization"].model_copy(update={"granularity": Granularity.TENSOR})
-        out["sparsity"], out["clustering"] = Sparsity(), Clustering()
+    rated = out["rate"].ratio > 0
+    if rated:  # zeros and levels come out of the training itself, which trains integers anyway
+        own = {"granularity": Granularity.TENSOR, "training": QuantizationTraining.NONE}
+        out["quantization"] = out["quantization"].model_copy(update=own)
+        out["clustering"] = Clustering()
+        if out["sparsity"].pattern is not SparsityPattern.CHANNEL:
+            out["sparsity"] = Sparsity()
     out["allocation"] = _allocation(data.get("allocation"), out)
     if out["allocation"] is Allocation.UNIFORM:
         out["quantization"] = out["quantization"].model_copy(update={"bits": 0.0})
     layers = data.get("layers")
     if isinstance(layers, list | tuple):
-        out["layers"] = [layer for layer in map(_normalised_layer, layers) if layer is not None]
+        found = (_normalised_layer(layer, rated) for layer in layers)
+        out["layers"] = [layer for layer in found if layer is not None]
     return out
 
 
-def _normalised_layer(data: Any) -> Any:
+def _normalised_layer(data: Any, rated: bool) -> Any:
     """One entry of `layers` without what has no meaning there; None for an entry that says nothing."""
     layer = data if isinstance(data, LayerSettings) else LayerSettings.model_validate(data)
     parts = {key: getattr(layer, key) for key in _PARTS}
     if parts["quantization"] is not None:  # inputs and outputs, and means over the layers, are the model's
-        whole = {"io": InputOutput.FLOAT32, "bits": 0.0}
+        whole: dict[str, Any] = {"io": InputOutput.FLOAT32, "bits": 0.0}
+        if rated:
+            whole["training"] = QuantizationTraining.NONE
         parts["quantization"] = parts["quantization"].model_copy(update=whole)
     given = {key: _PARTS[key](part) for key, part in parts.items() if part is not None}
     return LayerSettings(match=layer.match, **given) if given else None
@@ -231,6 +265,7 @@ def _quantization(data: Any) -> Quantization:
     return Quantization(
         scheme=q.scheme,
         granularity=q.granularity if q.scheme in INTEGER_SCHEMES else Granularity.CHANNEL,
+        training=q.training if q.scheme in INTEGER_SCHEMES else QuantizationTraining.NONE,
         io=q.io if q.scheme in STATIC_SCHEMES else InputOutput.FLOAT32,
         bits=min(round(q.bits, 3), 7.999) if q.scheme is Scheme.INT4 and q.bits > FEWEST_BITS else 0.0,
     )
@@ -239,7 +274,7 @@ def _quantization(data: Any) -> Quantization:
 def _sparsity(data: Any) -> Sparsity:
     s = Sparsity.model_validate(data or {})
     level = min(round(s.level, 6), 0.999999)
-    if s.pattern is SparsityPattern.UNSTRUCTURED and level > 0:
+    if s.pattern in LEVELED_PATTERNS and level > 0:
         return Sparsity(pattern=s.pattern, level=level)
     if s.pattern is SparsityPattern.TWO_OF_FOUR:
         return Sparsity(pattern=s.pattern)
@@ -257,9 +292,9 @@ def _rate(data: Any, quantization: Quantization) -> Rate:
 
 
 def _allocation(data: Any, parts: dict[str, Any]) -> Allocation:
-    """Sensitivity only where there is something to divide; two of four are the same in every layer."""
+    """Sensitivity only where there is something to divide among the layers."""
     divisible = (
-        parts["sparsity"].level > 0
+        parts["sparsity"].pattern in DIVISIBLE_PATTERNS
         or parts["clustering"].clusters > 0
         or (parts["quantization"].bits > 0 and not parts["rate"].ratio)
     )

@@ -103,6 +103,10 @@ class TensorInspection(Document):
     two_of_four: bool = Field(
         False, description="No four neighbors along the input channels hold more than two non-zeros."
     )
+    weights: int = Field(0, description="Number of weights in the tensor; 0: not counted.")
+    zero_blocks: float = Field(
+        0.0, description="Share of the blocks of four along the input channels that are all zero."
+    )
 
 
 class Inspection(Document):

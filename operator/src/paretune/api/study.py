@@ -8,10 +8,12 @@ from paretune_contract.base import Document, Line, Sentence, TolerantDocument
 from paretune_contract.dataset import Uri
 from paretune_contract.quantity import DURATION_PATTERN, SIZE_PATTERN, seconds
 from paretune_contract.settings import (
+    Allocation,
     ClusteringStage,
     Granularity,
     InputOutput,
     LayerSettings,
+    QuantizationTraining,
     Scheme,
     SparsityPattern,
 )
@@ -324,6 +326,14 @@ class QuantizationSpace(Document):
         description="One weight scale per output channel, or per tensor.",
         json_schema_extra=_SET,
     )
+    training: Annotated[tuple[QuantizationTraining, ...], Field(min_length=1, max_length=2), Distinct] = (
+        Field(
+            tuple(QuantizationTraining),
+            description="none (quantization after all training), aware (weights are fine-tuned as integers; "
+            "it needs dataset.train). [none] turns quantization-aware training off.",
+            json_schema_extra=_SET,
+        )
+    )
     io: Annotated[tuple[InputOutput, ...], Field(min_length=1, max_length=2), Distinct] = Field(
         (InputOutput.FLOAT32,),
         description="Type of the model's inputs and outputs after static quantization; absent: float32.",
@@ -334,14 +344,21 @@ class QuantizationSpace(Document):
 class SparsitySpace(Document):
     """Patterns of zeros to try; they need `dataset.train`."""
 
-    patterns: Annotated[tuple[SparsityPattern, ...], Field(min_length=1, max_length=3), Distinct] = Field(
-        tuple(SparsityPattern),
-        description='none, unstructured, "2:4" (two zeros in each four weights). [none] turns sparsity off.',
+    patterns: Annotated[tuple[SparsityPattern, ...], Field(min_length=1, max_length=5), Distinct] = Field(
+        (
+            SparsityPattern.NONE,
+            SparsityPattern.UNSTRUCTURED,
+            SparsityPattern.TWO_OF_FOUR,
+            SparsityPattern.CHANNEL,
+        ),
+        description='none, unstructured, "2:4" (two zeros in each four weights), channel (whole channels, '
+        'which are then removed), "1x4" (blocks of four, for runtimes with such kernels; not in the '
+        "default). [none] turns sparsity off.",
         json_schema_extra=_SET,
     )
     max: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.9,
-        description="Largest share of zeros in the pruned layers, unstructured; absent: 0.9.",
+        description="Largest share of zeros in the pruned layers, or of removed channels; absent: 0.9.",
     )
 
 
@@ -434,16 +451,26 @@ _LAYER_RULES = rules(
         ".quantization.io",
     ),
     rule(
-        "!has(self.sparsity) || !has(self.sparsity.pattern) || self.sparsity.pattern != 'unstructured' || "
-        "has(self.sparsity.level) && self.sparsity.level > 0.0",
-        "pattern unstructured needs a level above 0; expected such as 0.5",
+        "!has(self.quantization) || !has(self.quantization.bits) || self.quantization.bits == 0.0",
+        "mean bits are the whole model's; expected scheme int4 or int8 for these layers",
+        ".quantization.bits",
+    ),
+    rule(
+        "!has(self.sparsity) || !has(self.sparsity.pattern) || !(self.sparsity.pattern in ['unstructured', "
+        "'1x4']) || has(self.sparsity.level) && self.sparsity.level > 0.0",
+        "patterns unstructured and 1x4 need a level above 0; expected such as 0.5",
         ".sparsity.level",
     ),
     rule(
         "!has(self.sparsity) || !has(self.sparsity.level) || self.sparsity.level == 0.0 || "
-        "has(self.sparsity.pattern) && self.sparsity.pattern == 'unstructured'",
-        "a level is for pattern unstructured; leave it out",
+        "has(self.sparsity.pattern) && self.sparsity.pattern in ['unstructured', '1x4']",
+        "a level is for patterns unstructured and 1x4; leave it out",
         ".sparsity.level",
+    ),
+    rule(
+        "!has(self.sparsity) || !has(self.sparsity.pattern) || self.sparsity.pattern != 'channel'",
+        "channels tie layers together: pattern channel is for the whole model, in space.sparsity.patterns",
+        ".sparsity.pattern",
     ),
     rule(
         "!has(self.clustering) || !has(self.clustering.stage) || self.clustering.stage == 'none' || "
@@ -464,6 +491,13 @@ class Space(Document):
     sparsity: SparsitySpace = Field(default_factory=SparsitySpace, description="Patterns of zeros to try.")
     clustering: ClusteringSpace = Field(
         default_factory=ClusteringSpace, description="Ways of drawing weights together to try."
+    )
+    allocation: Annotated[tuple[Allocation, ...], Field(min_length=1, max_length=2), Distinct] = Field(
+        tuple(Allocation),
+        description="How levels of zeros, clusters and 4-bit weights are divided among the layers: uniform "
+        "(alike in all), sensitivity (the same in total, most where a probe finds that it costs least; it "
+        "needs dataset.calibration).",
+        json_schema_extra=_SET,
     )
     rate: RateSpace = Field(default_factory=RateSpace, description="Budgets of coded bytes to try.")
     layers: Annotated[tuple[_LayerSettings, ...], Field(max_length=64)] = Field(
@@ -650,6 +684,20 @@ def _spec_rules(schema: dict[str, Any]) -> None:
             ".space.clustering.stages",
         ),
         rule(
+            "has(self.dataset.train) || !has(self.space) || !has(self.space.quantization) || "
+            "!has(self.space.quantization.training) || !('aware' in self.space.quantization.training)",
+            "quantization-aware training needs dataset.train; give it, or leave aware out",
+            ".space.quantization.training",
+        ),
+        rule(
+            "!has(self.space) || !has(self.space.quantization) || !has(self.space.quantization.training) || "
+            "!('aware' in self.space.quantization.training) || !has(self.space.quantization.schemes) || "
+            "self.space.quantization.schemes.exists(s, s in ['dynamic', 'int8', 'int16x8', 'int4'])",
+            "quantization-aware training needs one of dynamic, int8, int16x8, int4 among "
+            "space.quantization.schemes",
+            ".space.quantization.training",
+        ),
+        rule(
             "has(self.dataset.train) || !has(self.space) || !has(self.space.rate) || "
             "!has(self.space.rate.stages) || !('training' in self.space.rate.stages)",
             "rate-aware training needs dataset.train; give it, or leave training out",
@@ -662,6 +710,12 @@ def _spec_rules(schema: dict[str, Any]) -> None:
             "self.space.quantization.schemes.exists(s, s in ['dynamic', 'int8', 'int16x8', 'int4'])",
             "rate-aware training needs one of dynamic, int8, int16x8, int4 among space.quantization.schemes",
             ".space.rate.stages",
+        ),
+        rule(
+            "has(self.dataset.calibration) || !has(self.space) || !has(self.space.allocation) || "
+            "!('sensitivity' in self.space.allocation)",
+            "allocation by sensitivity needs dataset.calibration; give it, or leave sensitivity out",
+            ".space.allocation",
         ),
         rule(
             "has(self.dataset.calibration) || !has(self.space) || !has(self.space.quantization) || "
@@ -691,6 +745,13 @@ def _spec_rules(schema: dict[str, Any]) -> None:
             "self.space.layers.all(l, !has(l.sparsity) || !has(l.sparsity.pattern) || "
             "l.sparsity.pattern == 'none')",
             "sparsity of a layer needs dataset.train for fine-tuning; give it, or leave sparsity out",
+            ".space.layers",
+        ),
+        rule(
+            "has(self.dataset.train) || !has(self.space) || !has(self.space.layers) || "
+            "self.space.layers.all(l, !has(l.quantization) || !has(l.quantization.training) || "
+            "l.quantization.training != 'aware')",
+            "quantization-aware training of a layer needs dataset.train; give it, or leave aware out",
             ".space.layers",
         ),
         rule(

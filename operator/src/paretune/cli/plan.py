@@ -142,11 +142,14 @@ def _choices(space: SearchSpace) -> Mapping[str, list[str]]:
     return {
         "quantization.scheme": [v.value for v in space.schemes],
         "quantization.granularity": [v.value for v in space.granularities],
+        "quantization.training": [v.value for v in space.trainings],
         "quantization.io": [v.value for v in space.ios],
         "sparsity.pattern": [v.value for v in space.patterns],
         "sparsity.level": [f"{v:g}" for v in space.levels],
         "clustering.stage": [v.value for v in space.stages],
         "clustering.clusters": [str(v) for v in space.clusters],
+        "allocation": [v.value for v in space.allocations],
+        "quantization.bits": [f"{v:g}" for v in space.bits],
         "rate.stage": ["training" if v else "none" for v in space.rated],
         "rate.ratio": [f"{v:g}" for v in space.ratios],
     }

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from paretune_contract.dataset import DataRequest, Scaling, Split
-from paretune_contract.settings import STATIC_SCHEMES, ClusteringStage, Settings, SparsityPattern
+from paretune_contract.settings import (
+    STATIC_SCHEMES,
+    Allocation,
+    ClusteringStage,
+    QuantizationTraining,
+    Settings,
+    SparsityPattern,
+)
 from paretune_contract.stages import IntakeRequest
 from paretune_contract.training import ResolvedTraining, Training
 
@@ -95,9 +102,13 @@ def _needs(settings: Settings) -> Iterator[tuple[Split, str]]:
     for q, s, c in parts:
         if q is not None and q.scheme in STATIC_SCHEMES:
             yield Split.CALIBRATION, q.scheme.value
+        if q is not None and q.training is QuantizationTraining.AWARE:
+            yield Split.TRAIN, "quantization-aware training"
         if s is not None and s.pattern is not SparsityPattern.NONE:
             yield Split.TRAIN, "sparsity"
         if c is not None and c.stage is ClusteringStage.TRAINING:
             yield Split.TRAIN, "clustering while training"
+    if settings.allocation is Allocation.SENSITIVITY:
+        yield Split.CALIBRATION, "allocation by sensitivity"
     if settings.rate.ratio > 0:
         yield Split.TRAIN, "rate-aware training"

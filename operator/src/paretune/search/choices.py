@@ -9,14 +9,18 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from paretune_contract.settings import (
+    DIVISIBLE_PATTERNS,
     INTEGER_SCHEMES,
+    LEVELED_PATTERNS,
     STATIC_SCHEMES,
+    Allocation,
     Clustering,
     ClusteringStage,
     Granularity,
     InputOutput,
     LayerSettings,
     Quantization,
+    QuantizationTraining,
     Rate,
     Scheme,
     Settings,
@@ -58,16 +62,19 @@ class SearchSpace:
 
     Every parameter is an index into its options (an ordered integer): with categoricals in their place the
     sampler does not know that 16 clusters lie between 12 and 24, and finds less. Parameters without a choice
-    are not parameters. Whether one exists may depend on others: `level` only for unstructured sparsity.
+    are not parameters. Whether one exists may depend on others: `level` only for patterns that have one.
 
     Args:
         schemes: in the order of decreasing bits.
         granularities: scopes of weight scales, for integer schemes.
+        trainings: whether weights are fine-tuned as integers, for integer schemes.
         ios: types of inputs and outputs, for static schemes.
         patterns: sparsity patterns.
-        levels: ascending shares of zeros, for unstructured sparsity.
+        levels: ascending shares of zeros or of channels, for patterns that have a level.
         stages: clustering stages.
         clusters: descending numbers of distinct weights.
+        allocations: how levels, clusters and 4-bit weights are divided among the layers.
+        bits: descending mean bits of a weight, for int4 that is allocated by sensitivity.
         rated: whether weights are trained for a number of bytes, for integer schemes.
         ratios: descending budgets of coded bytes, as shares of the weights' bytes in float32.
         layers: overrides that go with all settings but the baseline.
@@ -78,11 +85,14 @@ class SearchSpace:
 
     schemes: tuple[Scheme, ...] = (Scheme.NONE,)
     granularities: tuple[Granularity, ...] = (Granularity.CHANNEL,)
+    trainings: tuple[QuantizationTraining, ...] = (QuantizationTraining.NONE,)
     ios: tuple[InputOutput, ...] = (InputOutput.FLOAT32,)
     patterns: tuple[SparsityPattern, ...] = (SparsityPattern.NONE,)
     levels: tuple[float, ...] = ()
     stages: tuple[ClusteringStage, ...] = (ClusteringStage.NONE,)
     clusters: tuple[int, ...] = ()
+    allocations: tuple[Allocation, ...] = (Allocation.UNIFORM,)
+    bits: tuple[float, ...] = ()
     rated: tuple[bool, ...] = (False,)
     ratios: tuple[float, ...] = ()
     layers: tuple[LayerSettings, ...] = ()
@@ -221,12 +231,22 @@ class SearchSpace:
         quantization: dict[str, Any] = {"scheme": scheme}
         if scheme in INTEGER_SCHEMES and pick("rated", self.rated):
             rate = Rate(ratio=pick("ratio", self.ratios))
+            whole = tuple(p for p in self.patterns if p in (SparsityPattern.NONE, SparsityPattern.CHANNEL))
+            narrowed: dict[str, Any] = {"pattern": pick("sparsity/rated", whole or (SparsityPattern.NONE,))}
+            if narrowed["pattern"] in LEVELED_PATTERNS:
+                narrowed["level"] = pick("level", self.levels)
             quantization["granularity"] = Granularity.TENSOR
             if scheme in STATIC_SCHEMES:
                 quantization["io"] = pick("io", self.ios)
-            return {"quantization": Quantization(**quantization), "rate": rate}
+            return {
+                "quantization": Quantization(**quantization),
+                "sparsity": Sparsity(**narrowed),
+                "rate": rate,
+            }
+        if scheme in INTEGER_SCHEMES:
+            quantization["training"] = pick("training", self.trainings)
         sparsity: dict[str, Any] = {"pattern": pick("sparsity", self.patterns)}
-        if sparsity["pattern"] is SparsityPattern.UNSTRUCTURED:
+        if sparsity["pattern"] in LEVELED_PATTERNS:
             sparsity["level"] = pick("level", self.levels)
 
         domain = _domain(scheme)
@@ -235,6 +255,13 @@ class SearchSpace:
         clustering: dict[str, Any] = {"stage": pick(f"clustering/{domain}", stages)}
         if clustering["stage"] is not ClusteringStage.NONE:
             clustering["clusters"] = pick("clusters/int4" if domain == "int4" else "clusters", clusters)
+
+        divides = sparsity["pattern"] in DIVISIBLE_PATTERNS or "clusters" in clustering
+        allocation = pick("allocation", self._allocations(scheme, divides))
+        if scheme is Scheme.INT4 and allocation is Allocation.SENSITIVITY and self.bits:
+            # By itself int4 in all layers is what a uniform allocation gives.
+            mixes = (*self.bits, 0.0) if divides else self.bits
+            quantization["bits"] = pick("bits/beside" if divides else "bits", mixes)
 
         if scheme in INTEGER_SCHEMES:
             if clustering["stage"] is ClusteringStage.TRAINING:
@@ -247,7 +274,13 @@ class SearchSpace:
             "quantization": Quantization(**quantization),
             "sparsity": Sparsity(**sparsity),
             "clustering": Clustering(**clustering),
+            "allocation": allocation,
         }
+
+    def _allocations(self, scheme: Scheme, divides: bool) -> tuple[Allocation, ...]:
+        """Allocations that differ: where there is nothing to divide, all are the same."""
+        mixes = scheme is Scheme.INT4 and len(self.bits) > 0
+        return self.allocations if divides or mixes else (Allocation.UNIFORM,)
 
     def _stages(self, scheme: Scheme) -> tuple[ClusteringStage, ...]:
         """Stages that have an effect with this scheme."""
@@ -271,11 +304,14 @@ def _values(settings: Settings) -> dict[str, Any]:
     return {
         "scheme": settings.quantization.scheme,
         "granularity": settings.quantization.granularity,
+        "training": settings.quantization.training,
         "io": settings.quantization.io,
         "sparsity": settings.sparsity.pattern,
         "level": settings.sparsity.level,
         "clustering": settings.clustering.stage,
         "clusters": settings.clustering.clusters,
+        "allocation": settings.allocation,
+        "bits": settings.quantization.bits,
         "rated": settings.rate.ratio > 0,
         "ratio": settings.rate.ratio,
     }

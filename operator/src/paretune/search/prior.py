@@ -9,6 +9,7 @@ from typing import Literal
 from paretune_contract.settings import (
     INTEGER_SCHEMES,
     STATIC_SCHEMES,
+    Allocation,
     Clustering,
     ClusteringStage,
     Granularity,
@@ -47,16 +48,17 @@ def first_trials(space: SearchSpace) -> tuple[tuple[Settings, Origin], ...]:
 def _guesses(space: SearchSpace) -> Iterator[Settings]:
     channel, tensor = Granularity.CHANNEL, Granularity.TENSOR
     yield _settings(space, Scheme.INT8, tensor)
-    yield _settings(space, Scheme.INT4, channel)
     yield _settings(space, Scheme.DYNAMIC, channel)
     yield _settings(space, Scheme.FLOAT16, channel)
+    yield _settings(space, Scheme.INT4, channel, aware=True)  # not trained for it, it is rarely good enough
     best = next((s for s in (Scheme.INT8, Scheme.DYNAMIC) if s in space.schemes), space.schemes[-1])
     yield _settings(space, best, tensor, clusters=32)
-    yield _settings(space, best, tensor, level=0.5)
-    yield _settings(space, best, tensor, level=0.5, clusters=16)
+    yield _settings(space, best, tensor, level=0.5, divided=True)
+    yield _settings(space, best, tensor, level=0.5, clusters=16, divided=True)
     for share in (1 / 4, 1 / 2, 3 / 4):
         yield _settings(space, best, tensor, ratio=share)
-    yield _settings(space, best, tensor, level=0.75, clusters=16)
+    yield _settings(space, best, tensor, level=0.75, clusters=16, divided=True)
+    yield _settings(space, Scheme.INT4, channel, bits=5.0, divided=True)
     yield _settings(space, best, tensor, pattern=SparsityPattern.TWO_OF_FOUR)
     yield _settings(space, Scheme.INT4, channel, level=0.5)
     yield _settings(space, Scheme.INT16X8, channel)
@@ -70,14 +72,20 @@ def _settings(
     pattern: SparsityPattern = SparsityPattern.UNSTRUCTURED,
     level: float = 0.0,
     clusters: int = 0,
+    bits: float = 0.0,
+    divided: bool = False,
+    aware: bool = False,
     ratio: float = 0.0,
 ) -> Settings:
     """Settings as near to what is asked as the space's options allow.
 
-    `ratio` is a place among the budgets of coded bytes, from the largest (0) to the smallest (1).
+    `divided` asks for an allocation by sensitivity. `ratio` is a place among the budgets of coded bytes,
+    from the largest (0) to the smallest (1).
     """
     if granularity not in space.granularities:
         granularity = space.granularities[0]
+    wanted = Allocation.SENSITIVITY if divided else Allocation.UNIFORM
+    allocation = wanted if wanted in space.allocations else space.allocations[0]
     sparsity = Sparsity()
     if pattern is SparsityPattern.TWO_OF_FOUR:
         sparsity = Sparsity(pattern=pattern)
@@ -94,6 +102,8 @@ def _settings(
         quantization=Quantization(
             scheme=scheme,
             granularity=granularity,
+            training=space.trainings[-1 if aware else 0],
+            bits=min(space.bits, key=lambda v: (abs(v - bits), v)) if bits and space.bits else 0.0,
             **({"io": space.ios[0]} if scheme in STATIC_SCHEMES else {}),
         ),
         rate=Rate(ratio=space.ratios[round(ratio * (len(space.ratios) - 1))])
@@ -101,5 +111,6 @@ def _settings(
         else Rate(),
         sparsity=sparsity,
         clustering=clustering,
+        allocation=allocation,
         layers=space.layers,
     )

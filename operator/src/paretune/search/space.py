@@ -8,13 +8,17 @@ from typing import TypeVar
 from paretune_contract.dataset import Split
 from paretune_contract.measurement import DEVICE_METRICS, DOWNLOAD_SIZE
 from paretune_contract.settings import (
+    DIVISIBLE_PATTERNS,
     INTEGER_SCHEMES,
+    LEVELED_PATTERNS,
     STATIC_SCHEMES,
+    Allocation,
     ClusteringStage,
     Granularity,
     InputOutput,
     LayerSettings,
     Quantization,
+    QuantizationTraining,
     Scheme,
     Settings,
     SparsityPattern,
@@ -35,6 +39,9 @@ BY_BITS = (Scheme.NONE, Scheme.FLOAT16, Scheme.INT16X8, Scheme.DYNAMIC, Scheme.I
 LEVEL_STEP_PERCENT = 5
 LOWEST_LEVEL_PERCENT = 10
 RATIO_STEP, FEWEST_RATIOS = 2**0.25, 8
+MIXES = (7.0, 6.0, 5.0, 4.5)
+FEWEST_LAYERS = 3
+"""With fewer layers of some size there is nothing to speak of that an allocation could move."""
 CLUSTER_STEPS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
 
@@ -71,8 +78,10 @@ def available(
         return _why_no_scheme(scheme, given) or _why_not_with_layers(scheme, forced)
 
     schemes = _offer(order, why_not, lambda s: s.value, withheld) or (_fallback(given),)
+    trainings = _trainings(given, schemes, withheld)
     patterns = _patterns(given, withheld)
     stages = _stages(given, schemes, withheld)
+    allocations = _allocations(given, schemes, patterns, stages, withheld)
     rated = _rated(given, schemes, forced, withheld)
 
     return SearchSpace(
@@ -80,13 +89,16 @@ def available(
         granularities=_unique(spec.space.quantization.granularity, tuple(Granularity))
         if INTEGER_SCHEMES & set(schemes)
         else (Granularity.CHANNEL,),
+        trainings=trainings,
         ios=_unique(spec.space.quantization.io, tuple(InputOutput))
         if STATIC_SCHEMES & set(schemes)
         else (InputOutput.FLOAT32,),
         patterns=patterns,
-        levels=_levels(spec.space.sparsity.max) if SparsityPattern.UNSTRUCTURED in patterns else (),
+        levels=_levels(spec.space.sparsity.max) if LEVELED_PATTERNS & set(patterns) else (),
         stages=stages,
         clusters=_cluster_steps(spec) if set(stages) != {ClusteringStage.NONE} else (),
+        allocations=allocations,
+        bits=MIXES if Scheme.INT4 in schemes and Allocation.SENSITIVITY in allocations else (),
         rated=rated,
         ratios=_ratios(spec) if True in rated else (),
         layers=forced,
@@ -148,6 +160,21 @@ def _why_no_scheme(scheme: Scheme, given: _Given) -> str:
         found = ", ".join(given.model.operators)
         return f"int4 weights are for CONV_2D and FULLY_CONNECTED of some size; this model has only {found}"
     return ""
+
+
+def _trainings(
+    given: _Given, schemes: Sequence[Scheme], withheld: list[Withheld]
+) -> tuple[QuantizationTraining, ...]:
+    def why_not(training: QuantizationTraining) -> str:
+        if training is QuantizationTraining.NONE:
+            return ""
+        if not INTEGER_SCHEMES & set(schemes):
+            return "it trains integer weights, and no integer scheme is left"
+        return _why_no_training(given)
+
+    order = _unique(given.spec.space.quantization.training, tuple(QuantizationTraining))
+    offered = _offer(order, why_not, lambda t: f"quantization.{t.value}", withheld)
+    return offered or (QuantizationTraining.NONE,)
 
 
 def _why_not_with_layers(scheme: Scheme, forced: tuple[LayerSettings, ...]) -> str:
@@ -213,12 +240,14 @@ def _patterns(given: _Given, withheld: list[Withheld]) -> tuple[SparsityPattern,
             return ""
         if not given.model.prunable:
             return "no layer of this model can be pruned"
-        if pattern is SparsityPattern.TWO_OF_FOUR and not given.model.two_of_four:
+        fours = (SparsityPattern.TWO_OF_FOUR, SparsityPattern.BLOCK)
+        if pattern in fours and not given.model.two_of_four:
             return "no layer that can be pruned has input channels in multiples of four"
-        if pattern is SparsityPattern.UNSTRUCTURED and not _levels(spec.space.sparsity.max):
+        if pattern in LEVELED_PATTERNS and not _levels(spec.space.sparsity.max):
             return f"space.sparsity.max is {spec.space.sparsity.max:g}"
         # Pruning without fine-tuning costs more accuracy than it is worth, so it is not offered at all.
-        return _why_no_training(given) or ("" if asked else _why_invisible(given, "sparsity"))
+        seen = asked or pattern is SparsityPattern.CHANNEL  # smaller tensors show in every metric
+        return _why_no_training(given) or ("" if seen else _why_invisible(given, "sparsity"))
 
     order = _unique(spec.space.sparsity.patterns, tuple(SparsityPattern))
     offered = _offer(order, why_not, lambda p: f"sparsity.{p.value}", withheld)
@@ -268,6 +297,36 @@ def _cluster_steps(spec: StudySpec) -> tuple[int, ...]:
     """Numbers of clusters, descending, about a factor of 1.4 apart; the manifest's ends are among them."""
     low, high = spec.space.clustering.clusters.min, spec.space.clustering.clusters.max
     return tuple(sorted({low, high, *(c for c in CLUSTER_STEPS if low <= c <= high)}, reverse=True))
+
+
+# --- allocation ------------------------------------------------------------------------------------------
+
+
+def _allocations(
+    given: _Given,
+    schemes: Sequence[Scheme],
+    patterns: Sequence[SparsityPattern],
+    stages: Sequence[ClusteringStage],
+    withheld: list[Withheld],
+) -> tuple[Allocation, ...]:
+    def why_not(allocation: Allocation) -> str:
+        if allocation is Allocation.UNIFORM:
+            return ""
+        if Split.CALIBRATION not in given.intake.data:
+            return "the probe of the layers runs on dataset.calibration, which is absent"
+        if (found := given.model.prunable_layers) < FEWEST_LAYERS:
+            return (
+                f"of {FEWEST_LAYERS} layers that are large enough to be treated apart this model has {found}"
+            )
+        divisible = DIVISIBLE_PATTERNS & set(patterns) or set(stages) - {ClusteringStage.NONE}
+        if not divisible and Scheme.INT4 not in schemes:
+            return (
+                "neither levels of sparsity nor clusters nor int4 are left, which it divides among the layers"
+            )
+        return ""
+
+    order = _unique(given.spec.space.allocation, tuple(Allocation))
+    return _offer(order, why_not, lambda a: f"allocation.{a.value}", withheld) or (Allocation.UNIFORM,)
 
 
 # --- rate ------------------------------------------------------------------------------------------------
@@ -320,6 +379,8 @@ def _check_layers(forced: tuple[LayerSettings, ...], given: _Given) -> None:
             reason = _why_no_scheme(layer.quantization.scheme, given)
             if reason:
                 raise SpaceError(f"{path}.quantization.scheme: {layer.quantization.scheme.value}: {reason}")
+            if layer.quantization.training is QuantizationTraining.AWARE and training:
+                raise SpaceError(f"{path}.quantization.training: aware: {training}")
         if layer.sparsity is not None and layer.sparsity.pattern is not SparsityPattern.NONE and training:
             raise SpaceError(f"{path}.sparsity.pattern: {layer.sparsity.pattern.value}: {training}")
         if layer.clustering is None:

@@ -30,7 +30,7 @@ from ..quality.stage import evaluate_known
 from .intake import bring_data, bring_model, read_intake
 
 MOST_STEPS = 32
-"""A candidate has six steps at most; a stage that left many more did not make them for it."""
+"""A candidate has nine steps at most; a stage that left many more did not make them for it."""
 
 
 def fetch_compress(task: Task, part: CompressTask, place: Place) -> None:

@@ -19,7 +19,7 @@ from paretune_contract.settings import (
 from .. import flatbuffer as fb
 from ..layers import LayerPlan
 from .calibration import Ranges
-from .grids import Grids, powers_of_two, write_integers
+from .grids import Grids, write_integers
 from .lean import lean
 from .weight_ranges import best_range
 
@@ -43,6 +43,8 @@ def quantize(
     plans: Sequence[LayerPlan],
     ranges: Ranges | None,
     grids: Grids | None = None,
+    *,
+    spare: bool = False,
 ) -> bytes:
     """The quantized file, packed anew.
 
@@ -51,16 +53,14 @@ def quantize(
         settings: the scheme of operators without weights and the type of inputs and outputs.
         plans: scheme and granularity of each layer.
         ranges: of activations; None where `needs_calibration` says no.
-        grids: where the weights are integers times known steps: the file holds these integers, scales of
-            activations are powers of two, and what no interpreter needs is left out.
+        grids: where weights are integers times known steps: the file holds these integers and steps.
+        spare: what no interpreter needs is left out.
 
     Raises:
         StageError: STEP_FAILED when the quantizer refuses.
     """
     from litert_quantizer import quantizer
 
-    if grids is not None and ranges is not None:
-        ranges = powers_of_two(ranges, settings.quantization.scheme)
     try:
         work = quantizer.Quantizer(source.read_bytes(), recipe(settings, plans))
         calibration = _as_statistics(ranges) if ranges is not None and work.need_calibration else None
@@ -78,6 +78,7 @@ def quantize(
     model = fb.load(bytes(result.quantized_model), "the quantized model")
     if grids is not None:
         write_integers(model, fb.read(source), grids)
+    if spare:
         lean(model)
     return fb.pack(model)
 

@@ -15,6 +15,8 @@ from .. import flatbuffer as fb
 from ..data import PreparedSplit
 from ..graph.function import GraphFunction
 from ..layers import LayerPlan
+from ..steps.grids import GRIDS, write_grids
+from .learned_steps import integer_formats
 from .lessons import Lessons, must_agree, start_tensorflow
 from .log import say
 from .optimizers import cosine_rate, make_optimizer
@@ -30,7 +32,13 @@ class FileTrainer:
     version = 2
 
     def settings(self, task: TrainingTask) -> dict[str, JSON]:
-        return {**identity(task), "layers": [_plan_key(plan) for plan in task.plans]}
+        formats = integer_formats(task.plans)
+        integers: dict[str, JSON] = {str(i): [f.bits, f.axis] for i, f in sorted(formats.items())}
+        return {
+            **identity(task),
+            "layers": [_plan_key(plan) for plan in task.plans],
+            **({"integers": integers} if integers else {}),
+        }
 
     def train(self, task: TrainingTask, data: PreparedSplit, folder: Path) -> None:
         started = time.perf_counter()
@@ -40,10 +48,12 @@ class FileTrainer:
         function = GraphFunction(model)
         must_agree(task.model, model, function, data)
         run = _Run(model, function, task, data)
-        weights, history = run.fit()
+        weights, grids, history = run.fit()
         for index, value in weights.items():
             fb.set_constant(model, index, value)
         fb.write(model, folder / "model.tflite")
+        if grids:
+            write_grids(folder / GRIDS, grids)
         np.savez(folder / "weights.npz", **{f"tensor{i}": v for i, v in weights.items()})  # type: ignore[arg-type]
         document = {"settings": self.settings(task), "history": history}
         (folder / "history.json").write_text(json.dumps(document, indent=1) + "\n")
@@ -59,7 +69,8 @@ class _Run:
 
         self._function = function
         self._training: ResolvedTraining = task.training
-        self._lessons = Lessons(model, function, task.training, data, task.seed)
+        teacher = GraphFunction(fb.read(task.teacher)) if task.teacher is not None else None
+        self._lessons = Lessons(model, function, task.training, data, task.seed, teacher)
         largest = 1.0 if self._training.optimizer is Optimizer.SGD else np.inf
         self._parameters = Parametrization(function.weights, task.plans, largest)
         self._schedule = Schedule.plan(
@@ -67,15 +78,16 @@ class _Run:
             steps_per_epoch=self._lessons.steps_per_epoch,
             prunes=self._parameters.prunes,
             clusters=self._parameters.clusters,
+            quantizes=self._parameters.quantizes,
         )
         self._apply = make_optimizer(self._training.optimizer, self._parameters.variables)
         # Traced once: the number of samples in a batch is left open.
         self._step = tf.function(self._train_step, reduce_retracing=True)
         self._measure = tf.function(self._loss, reduce_retracing=True)
 
-    def fit(self) -> tuple[dict[int, fb.Array], list[JSON]]:
-        """Train; the weights of the epoch with the least loss on the held-out part, and what happened."""
-        best: tuple[float, dict[int, fb.Array]] | None = None
+    def fit(self) -> tuple[dict[int, fb.Array], dict[int, list[float]], list[JSON]]:
+        """Train; weights and grids of the epoch with the least loss on the held-out part, and the history."""
+        best: tuple[float, dict[int, fb.Array], dict[int, list[float]]] | None = None
         history: list[JSON] = []
         step = 0
         for epoch in range(1, self._training.epochs + 1):
@@ -96,7 +108,7 @@ class _Run:
                 )
             settled = step >= self._schedule.settled
             if settled and (best is None or kept_out < best[0]):
-                best = kept_out, self._parameters.final()
+                best = kept_out, self._parameters.final(), self._parameters.grids()
             seconds = time.perf_counter() - started
             history.append(
                 {"epoch": epoch, "loss": loss, "validation": kept_out, "settled": settled, "seconds": seconds}
@@ -107,7 +119,7 @@ class _Run:
             )
         if best is None:
             raise StageError(Reason.INTERNAL, "fine-tuning ended before its schedule did")
-        return best[1], history
+        return best[1], best[2], history
 
     def _change(self, step: int) -> None:
         """Do what the schedule has for this step, before it is taken."""
@@ -118,6 +130,8 @@ class _Run:
             self._parameters.begin_clustering()
         else:
             self._parameters.choose_centroids()
+        if step == self._schedule.quantize_at:
+            self._parameters.begin_quantization()
 
     def _validate(self) -> float:
         losses, counts = [], []
@@ -142,6 +156,6 @@ class _Run:
 
 
 def _plan_key(plan: LayerPlan) -> JSON:
-    """What matters of a layer's plan while training: not its quantization, nor clusters made later."""
+    """What matters of a layer's plan while training, but for integers: nor do clusters made later."""
     clusters = plan.clustering.clusters if plan.clustering.stage.value == "training" else 0
     return [plan.layer.weight_tensor, plan.sparsity.pattern.value, plan.zeros, clusters]

@@ -39,6 +39,7 @@ class Lessons:
         training: loss, weight of the teacher, size of a batch.
         data: the split to train on.
         seed: of the order of samples, of what is held out, and of augmentation.
+        teacher: the network to learn from; None: the model as it is.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Lessons:
         training: ResolvedTraining,
         data: PreparedSplit,
         seed: int,
+        teacher: GraphFunction | None = None,
     ) -> None:
         self._model, self._function, self._training, self._data = model, function, training, data
         self._rng = np.random.default_rng(seed)
@@ -56,7 +58,7 @@ class Lessons:
         self.batch = min(training.batch_size, len(self._train))
         self.steps_per_epoch = len(self._train) // self.batch
         self._augmentation = Augmentation.of(training.augment, self._rng)
-        self._teacher = Teacher(function, data.info.samples) if training.distill > 0 else None
+        self._teacher = Teacher(teacher or function, data.info.samples) if training.distill > 0 else None
 
     def epoch(self) -> Iterator[Lesson]:
         """The training part in a new order, whole batches only: one shape, one trace."""

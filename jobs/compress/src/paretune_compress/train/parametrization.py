@@ -1,4 +1,4 @@
-"""How the trained numbers become the weights of the network: masks and centroids."""
+"""How the trained numbers become the weights of the network: masks, centroids, integers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +10,7 @@ from ..flatbuffer import Array
 from ..kmeans import cluster_values
 from ..layers import LayerPlan
 from ..steps.sparsity import mask_for
+from .learned_steps import LearnedSteps, integer_formats
 
 Variable = Any
 TFTensor = Any
@@ -18,7 +19,7 @@ TYPICAL = 0.05
 
 
 class Parametrization:
-    """Latent weights, a mask where a layer is pruned, centroids where it is clustered.
+    """Latent weights, a mask where a layer is pruned, centroids where it is clustered, steps of integers.
 
     Latent weights and centroids are kept in units of their own size, so that an optimizer's step is in
     proportion to what it changes: folded batch norm and unscaled inputs leave channels whose weights differ
@@ -28,6 +29,9 @@ class Parametrization:
     the centroid (summed over its weights, Han et al. 2016) and, straight through the choice, the latent
     weight, so that a weight can change its centroid (Cho et al. 2022 do so softly). A tensor that is both
     pruned and clustered keeps zero as one of its values: k - 1 centroids are for the rest.
+
+    Where a layer is trained for its quantization, all of this is rounded to integers times learned steps:
+    zeros stay zeros, and with one step for a tensor k values become at most k integers.
 
     Args:
         weights: initial values by tensor index.
@@ -58,6 +62,7 @@ class Parametrization:
             i: tf.Variable(tf.zeros(weights[i].shape, tf.int32), trainable=False) for i in self._clustered
         }
         self._clustering = tf.Variable(False, trainable=False)
+        self._steps = LearnedSteps(integer_formats(plans), {i: weights[i].shape for i in self.order})
 
     @property
     def prunes(self) -> bool:
@@ -68,9 +73,14 @@ class Parametrization:
         return bool(self._clustered)
 
     @property
+    def quantizes(self) -> bool:
+        return bool(self._steps)
+
+    @property
     def variables(self) -> list[Variable]:
         """All that the optimizer moves."""
-        return [self.latent[i] for i in self.order] + [self.centroids[i] for i in sorted(self.centroids)]
+        latent = [self.latent[i] for i in self.order]
+        return latent + [self.centroids[i] for i in sorted(self.centroids)] + self._steps.variables
 
     def update_masks(self, progress: float) -> None:
         """Choose anew which weights are zero, at a share `progress` (0..1) of the ramp."""
@@ -93,6 +103,10 @@ class Parametrization:
             self.centroids[i].assign(padded / self._spread[i].numpy())
         self._clustering.assign(True)
         self.choose_centroids()
+
+    def begin_quantization(self) -> None:
+        """Take steps that suit the present weights; from here on the network sees integers."""
+        self._steps.begin(self.final())
 
     def choose_centroids(self) -> None:
         """Let each weight take the centroid that is nearest by now; nothing before clustering began.
@@ -117,18 +131,24 @@ class Parametrization:
             w: TFTensor = self.latent[i] * self._units[i]
             if i in self.centroids:
                 w = tf.cond(self._clustering, lambda i=i, w=w: self._drawn(i, w), lambda w=w: tf.identity(w))
-            result[i] = w * self.masks[i] if i in self.masks else w
+            w = w * self.masks[i] if i in self.masks else w
+            result[i] = self._steps.rounded(i, w) if i in self._steps else w
         return result
 
     def final(self) -> dict[int, Array]:
-        """The weights as they are stored, float32: exact zeros, exactly the centroids."""
+        """The weights as they are stored, float32: exact zeros, exactly the centroids, exact integers."""
         values: dict[int, Array] = {}
         for i in self.order:
             w = self._present(i)
             if i in self.centroids and self._clustering.numpy():
                 w = self._centroids(i)[self._nearest[i].numpy()]
-            values[i] = np.where(self.masks[i].numpy() > 0, w, np.float32(0)) if i in self.masks else w
+            w = np.where(self.masks[i].numpy() > 0, w, np.float32(0)) if i in self.masks else w
+            values[i] = self._steps.on_grid(i, w) if i in self._steps else w
         return values
+
+    def grids(self) -> dict[int, list[float]]:
+        """Steps of the weights that are trained as integers, one or one for each channel."""
+        return self._steps.steps()
 
     def _free(self, i: int) -> int:
         k = self._clustered[i].clustering.clusters

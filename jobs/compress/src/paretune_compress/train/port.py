@@ -27,6 +27,7 @@ class TrainingTask:
     seed: of the order of samples; the same seed gives the same network on the same machine.
     threads: of TensorFlow; it holds from the first operation of the process on.
     ratio: entropy-coded bytes of the weights as a share of those in float32; 0: no such aim.
+    teacher: the model whose outputs are learned from; None: `model` itself, as it is before training.
     """
 
     model: Path
@@ -35,6 +36,7 @@ class TrainingTask:
     seed: int
     threads: int
     ratio: float = 0.0
+    teacher: Path | None = None
 
 
 def identity(task: TrainingTask) -> dict[str, JSON]:

@@ -29,9 +29,19 @@ def layer_faults(spec: Plain) -> Iterator[Fault]:
                 quantization["io"],
                 "inputs and outputs are the whole model's; expected in space.quantization.io",
             )
+        if quantization.get("bits"):
+            yield Fault(
+                f"{at}.quantization.bits",
+                quantization["bits"],
+                "mean bits are the whole model's; expected scheme int4 or int8 for these layers",
+            )
         scheme = text(quantization, "scheme")
         if scheme in STATIC_SCHEMES and not given(spec, "calibration"):
             yield Fault(f"{at}.quantization.scheme", scheme, "static schemes need dataset.calibration")
+        if text(quantization, "training") == "aware" and not given(spec, "train"):
+            yield Fault(
+                f"{at}.quantization.training", "aware", "quantization-aware training needs dataset.train"
+            )
         yield from _layer_sparsity_faults(f"{at}.sparsity", sparsity, given(spec, "train"))
         stage = text(clustering, "stage")
         if stage == "training" and not given(spec, "train"):
@@ -46,9 +56,16 @@ def layer_faults(spec: Plain) -> Iterator[Fault]:
 
 def _layer_sparsity_faults(at: str, sparsity: Plain, train: bool) -> Iterator[Fault]:
     pattern, level = text(sparsity, "pattern"), sparsity.get("level")
-    if pattern in ("unstructured", "2:4") and not train:
+    if pattern in ("unstructured", "2:4", "1x4") and not train:
         yield Fault(f"{at}.pattern", pattern, "sparsity needs dataset.train for fine-tuning")
-    if pattern == "unstructured" and not level:
-        yield Fault(f"{at}.level", level, "pattern unstructured needs a level above 0; expected such as 0.5")
+    if pattern in ("unstructured", "1x4") and not level:
+        yield Fault(f"{at}.level", level, f"pattern {pattern} needs a level above 0; expected such as 0.5")
+    if pattern == "channel":
+        yield Fault(
+            f"{at}.pattern",
+            pattern,
+            "channels tie layers together: pattern channel is for the whole model, in "
+            "space.sparsity.patterns",
+        )
     if level and pattern in (None, "none", "2:4") and (pattern is not None or "pattern" not in sparsity):
-        yield Fault(f"{at}.level", level, "a level is for pattern: unstructured; leave it out")
+        yield Fault(f"{at}.level", level, "a level is for patterns unstructured and 1x4; leave it out")

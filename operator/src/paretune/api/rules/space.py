@@ -43,12 +43,32 @@ def space_faults(spec: Plain) -> Iterator[Fault]:
             f"clustering in the finished integer file needs one of {names_of(INTEGER_SCHEMES)} among "
             "space.quantization.schemes",
         )
+    if "aware" in (words(quantization, "training") or ()):
+        if not train:
+            yield Fault(
+                "spec.space.quantization.training",
+                "aware",
+                "quantization-aware training needs dataset.train: give it, or leave aware out",
+            )
+        if certain and not set(schemes or ()) & INTEGER_SCHEMES:
+            yield Fault(
+                "spec.space.quantization.training",
+                "aware",
+                f"quantization-aware training needs one of {names_of(INTEGER_SCHEMES)} among "
+                "space.quantization.schemes",
+            )
     ints = "int8" in (words(quantization, "io") or ())
     if certain and ints and not set(schemes or ()) & STATIC_SCHEMES:
         yield Fault(
             "spec.space.quantization.io",
             "int8",
             f"int8 inputs need one of {names_of(STATIC_SCHEMES)} among space.quantization.schemes",
+        )
+    if "sensitivity" in (words(space, "allocation") or ()) and not calibration:
+        yield Fault(
+            "spec.space.allocation",
+            "sensitivity",
+            "the probe of the layers runs on dataset.calibration: give it, or leave sensitivity out",
         )
     rate = section(space, "rate")
     if "training" in (words(rate, "stages") or ()):

@@ -14,6 +14,7 @@ from paretune_store.steps import JSON
 from ... import flatbuffer as fb
 from ...data import PreparedSplit
 from ...graph.function import GraphFunction
+from ...steps.grids import GRIDS
 from ..lessons import Lessons, must_agree, start_tensorflow
 from ..log import say
 from ..optimizers import Adam
@@ -21,8 +22,6 @@ from ..port import TrainingTask, identity
 from .integers import Integers, first_grids
 from .steering import Steering, frozen
 
-GRIDS = "grids.json"
-"""Steps of the weights beside the trained model, by tensor index."""
 RATE = 0.008
 """Peak learning rate of latent weights, in steps of their tensor."""
 STEP_SHARE = 0.1
@@ -94,12 +93,14 @@ class _Run:
         import tensorflow as tf
 
         self._function = function
-        self._lessons = Lessons(model, function, task.training, data, task.seed)
+        teacher = GraphFunction(fb.read(task.teacher)) if task.teacher is not None else None
+        self._lessons = Lessons(model, function, task.training, data, task.seed, teacher)
         self._epochs = _epochs(task)
         self._steps = self._epochs * self._lessons.steps_per_epoch
         weights = function.weights
+        whole = sum(w.size for w in (teacher or function).weights.values())
+        self._target = task.ratio * whole * BYTES_PER_WEIGHT * 8
         size = sum(w.size for w in weights.values())
-        self._target = task.ratio * size * BYTES_PER_WEIGHT * 8
         grids = first_grids(weights, function.kernels, task.plans, self._target / size)
         self._integers = Integers(weights, grids, function.kernels)
         self._price = tf.Variable(0.0, trainable=False)

@@ -1,0 +1,201 @@
+"""Make the coded models of docs/results again: run the studies, choose by evaluation, read test once.
+
+    uv run python docs/results/make.py DATA [--only NAME] [--out FOLDER]
+
+DATA has the folders of `SOURCES`, each with a float .tflite, train.npz, calib.npz and eval.npz (x, y). The
+evaluation data are divided within each class by position: the even ones are `evaluation`, which the search
+sees, the odd ones `test`. Of each study's trials the smallest file is taken that the rule allows (`Rule`), on
+evaluation data alone; what test says is reported for that file. A study that was interrupted goes on.
+"""
+
+import argparse
+import json
+import math
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+from paretune_codec import pack, unpack
+from paretune_contract.measurement import wilson
+
+HERE = Path(__file__).parent
+NORMAL = 1.959964
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which files are good enough, by the evaluation half.
+
+    at_least: accuracy that is asked; one standard error more must be there. What counts is not the file's own
+        accuracy, since the luckiest of several is biased, but the best fit to all trials that falls with the
+        size (`isotonic`).
+    drop: largest upper end of the 95% interval of the paired drop against the float model.
+    """
+
+    at_least: float | None = None
+    drop: float | None = None
+
+    def smallest(self, answers: Sequence[Bools], float_right: Bools) -> int:
+        """Place of the first file that may be taken.
+
+        Args:
+            answers: whether each answer is right, for each file, in the order of size.
+            float_right: the same for the untouched model.
+        """
+        fitted = isotonic([float(right.mean()) for right in answers])
+        for n, right in enumerate(answers):
+            if self.at_least is not None:
+                margin = math.sqrt(fitted[n] * (1 - fitted[n]) / len(right))
+                if fitted[n] - margin >= self.at_least:
+                    return n
+            elif self.drop is None or paired_drop(float_right, right)[2] <= self.drop:
+                return n
+        raise SystemExit("no file of the study is good enough")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model and its data."""
+
+    folder: str
+    model: str
+    rule: Rule
+
+
+SOURCES = {
+    "lenet300-100": Source("mnist_lenet", "lenet300_100_float.tflite", Rule(drop=0.005)),
+    "lenet5": Source("mnist_lenet", "lenet5_float.tflite", Rule(drop=0.005)),
+    "dscnn": Source("kws_dscnn_speechcommands", "model_float.tflite", Rule(at_least=0.90)),
+    "resnet8": Source("ic_resnet8_cifar10", "model_float.tflite", Rule(at_least=0.85)),
+}
+
+
+def main() -> int:
+    """Make what is asked for; tells what came out as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder with the models and their data")
+    parser.add_argument("--only", choices=sorted(SOURCES), action="append", help="these alone")
+    parser.add_argument("--out", type=Path, default=Path("build/results"), help="where the studies run")
+    given = parser.parse_args()
+    rows = []
+    for name in given.only or SOURCES:
+        folder = given.out / name
+        prepare(name, given.data, folder)
+        command = ["paretune", "run", "study.yaml", "--workdir", "run"]
+        subprocess.run([Path(sys.executable).parent / command[0], *command[1:]], cwd=folder, check=True)
+        rows.append(winner(name, folder))
+        sys.stdout.write(json.dumps(rows[-1], indent=1) + "\n")
+    (given.out / "rows.json").write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+def prepare(name: str, data: Path, folder: Path) -> None:
+    """The study's folder: model, data in two halves, manifest."""
+    source = SOURCES[name]
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(data / source.folder / source.model, folder / "model.tflite")
+    for part in ("train", "calib"):
+        shutil.copy(data / source.folder / f"{part}.npz", folder / f"{part}.npz")
+    shutil.copy(HERE / "studies" / f"{name}.yaml", folder / "study.yaml")
+    with np.load(data / source.folder / "eval.npz") as file:
+        x, y = file["x"], file["y"]
+    position = np.empty(len(y), np.int64)
+    for label in np.unique(y):
+        members = np.flatnonzero(y == label)
+        position[members] = np.arange(len(members))
+    for half, remainder in (("evaluation", 0), ("test", 1)):
+        chosen = position % 2 == remainder
+        np.savez(folder / f"{half}.npz", x=x[chosen], y=y[chosen])
+
+
+def winner(name: str, folder: Path) -> dict[str, Any]:
+    """Choose by evaluation, write the .ptz, measure on test."""
+    rule, run = SOURCES[name].rule, folder / "run"
+    scale = _scale(folder / "study.yaml")
+    trials = [yaml.safe_load(path.read_text()) for path in sorted((run / "trials").glob("*.yaml"))]
+    made = [t for t in trials[1:] if t["status"].get("artifact")]
+    made.sort(key=lambda t: float(t["status"]["metrics"]["downloadSize"]["value"]))
+    files = [run / t["status"]["artifact"]["uri"] for t in made]
+    answers = [correct(file, folder / "evaluation.npz", scale) for file in files]
+    place = rule.smallest(answers, correct(folder / "model.tflite", folder / "evaluation.npz", scale))
+    chosen = made[place]
+    content = files[place].read_bytes()
+    packed = pack(content)
+    assert unpack(packed) == content
+    (HERE / "models").mkdir(exist_ok=True)
+    (HERE / "models" / f"{name.replace('-', '_')}.ptz").write_bytes(packed)
+    test, float_test = (
+        correct(p, folder / "test.npz", scale) for p in (files[place], folder / "model.tflite")
+    )
+    interval = wilson(int(test.sum()), len(test))
+    drop, low, high = paired_drop(float_test, test)
+    return {
+        "name": name,
+        "trial": chosen["spec"]["number"],
+        "settings": chosen["spec"]["settings"],
+        "bytes": len(packed),
+        "tflite": len(content),
+        "evaluation": round(float(answers[place].mean()), 4),
+        "test": round(float(test.mean()), 4),
+        "testInterval": [round(interval.low, 4), round(interval.high, 4)],
+        "floatTest": round(float(float_test.mean()), 4),
+        "drop": [round(v, 4) for v in (drop, low, high)],
+    }
+
+
+def isotonic(values: Sequence[float]) -> list[float]:
+    """The non-decreasing sequence nearest to the values (pool adjacent violators, Ayer et al. 1955)."""
+    pools: list[list[float]] = []
+    for value in values:
+        pools.append([value])
+        while len(pools) > 1 and _mean(pools[-2]) >= _mean(pools[-1]):
+            pools[-2:] = [pools[-2] + pools[-1]]
+    return [_mean(pool) for pool in pools for _ in pool]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _scale(study: Path) -> float:
+    return float(yaml.safe_load(study.read_text())["spec"]["dataset"]["scale"])
+
+
+def correct(model: Path, data: Path, scale: float) -> Bools:
+    """Whether each sample's label comes out on top, sample by sample in the file's own runtime."""
+    interpreter = Interpreter(model_path=str(model), num_threads=1)
+    interpreter.allocate_tensors()
+    entry, end = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    with np.load(data) as file:
+        x, y = file["x"].astype(np.float32) * np.float32(scale), file["y"]
+    right = np.zeros(len(y), np.bool_)
+    for i, sample in enumerate(x):
+        value = sample.reshape(entry["shape"])
+        if entry["dtype"] != np.float32:
+            step, zero = entry["quantization"]
+            value = np.clip(np.rint(value / step) + zero, -128, 127).astype(np.int8)
+        interpreter.set_tensor(entry["index"], value)
+        interpreter.invoke()
+        right[i] = interpreter.get_tensor(end["index"]).argmax() == y[i]
+    return right
+
+
+def paired_drop(before: Bools, after: Bools) -> tuple[float, float, float]:
+    """Drop of accuracy on the same samples, and its 95% interval (Wald's for paired proportions)."""
+    lost, won, n = int((before & ~after).sum()), int((after & ~before).sum()), len(before)
+    drop = (lost - won) / n
+    half = NORMAL * math.sqrt(max(lost + won - (lost - won) ** 2 / n, 0.0)) / n
+    return drop, drop - half, drop + half
+
+
+if __name__ == "__main__":
+    sys.exit(main())
