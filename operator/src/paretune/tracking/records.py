@@ -94,7 +94,10 @@ def settings_params(settings: Settings) -> dict[str, str]:
     """Settings as flat parameters, defaults included, so that every run has the same columns."""
     document: dict[str, Any] = settings.model_dump(mode="json", by_alias=True)
     layers = document.pop("layers")
-    params = {f"{part}.{key}": str(value) for part in document for key, value in document[part].items()}
+    params: dict[str, str] = {}
+    for part, value in document.items():
+        inner = value.items() if isinstance(value, dict) else None
+        params |= {f"{part}.{k}": str(v) for k, v in inner} if inner is not None else {part: str(value)}
     if layers:
         params["layers"] = json.dumps(
             [layer.canonical() if hasattr(layer, "canonical") else layer for layer in layers]
