@@ -1,7 +1,7 @@
-"""The two made-up networks whose flatbuffers every container's coder has seen before it begins.
+"""Two made-up networks, which the coder of containers of the former native method has seen before it begins.
 
-`PYTHONPATH=tests python -m support.ptz_prior` writes them anew into jobs/codec. Other bytes need a new
-version of the format: containers written with the old ones must stay readable.
+`PYTHONPATH=tests python -m support.ptz_prior` writes them anew into jobs/codec. Their bytes must stay as they
+are: containers written with them must stay readable.
 """
 
 from pathlib import Path
@@ -190,17 +190,6 @@ def python_module() -> str:
     return _MODULE.format(lengths=lengths, rows=rows)
 
 
-def c_header() -> str:
-    """Source of jobs/codec/c/ptz_prior.h."""
-    from paretune_codec.prior import encoded
-
-    lengths, stream = encoded([network(True), network(False)])
-    rows = "\n".join(
-        "    " + ", ".join(f"0x{b:02x}" for b in stream[i : i + 16]) + "," for i in range(0, len(stream), 16)
-    )
-    return _HEADER.format(lengths=", ".join(map(str, lengths)), rows=rows)
-
-
 _MODULE = '''"""What the coder has seen before it begins: two made-up networks, coded.
 
 Made by tests/support/ptz_prior.py; not written by hand.
@@ -212,19 +201,6 @@ STREAM = bytes.fromhex(
 {rows}
 )
 '''
-_HEADER = """/* What the coder has seen before it begins; made by tests/support/ptz_prior.py. */
-#ifndef PTZ_PRIOR_H
-#define PTZ_PRIOR_H
-#include <stdint.h>
-
-static const uint32_t ptz_prior_lengths[2] = {{{lengths}}};
-static const uint8_t ptz_prior[] = {{
-{rows}
-}};
-#endif
-"""
-
 if __name__ == "__main__":
     codec = ROOT / "jobs/codec"
     (codec / "src/paretune_codec/prior_stream.py").write_text(python_module())
-    (codec / "c/ptz_prior.h").write_text(c_header())

@@ -51,7 +51,7 @@ int main(int argc, char **argv)
     if (argc < 3 || !(in = load(argv[1], &size))) return 2;
     status = ptz_open(&z, in, size);
     out = malloc((size_t)z.size + 1);
-    if (status == PTZ_OK) status = argc > 3 && z.method == 2 ? by_tensor(out) : ptz_unpack(&z, out, z.size);
+    if (status == PTZ_OK) status = argc > 3 && z.method == 3 ? by_tensor(out) : ptz_unpack(&z, out, z.size);
     if (status) {
         printf("status %d\n", status);
     } else {

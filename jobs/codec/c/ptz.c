@@ -298,7 +298,7 @@ static uint32_t inside(const ptz *z, uint32_t place)
 static uint8_t *room(ptz *z, uint32_t place, uint32_t size)
 {
     uint32_t from;
-    if (z->dry || z->status) return 0;
+    if (z->status) return 0;
     from = inside(z, place);
     if (from > z->capacity || size > z->capacity - from) {
         fail(z, PTZ_TOO_BIG);
@@ -542,7 +542,7 @@ static void place_layout(ptz *z, ptz_layout *l, uint32_t position)
     put(z, position, 2, 4 + 2u * l->slots);
     put(z, position + 2, 2, l->size);
     for (i = 0; i < l->slots; i++) put(z, position + 4 + 2 * i, 2, l->offsets[i]);
-    while (waiting && !z->dry && !z->status) { /* tables that were decoded before, chained through their slot */
+    while (waiting && !z->status) { /* tables that were decoded before, chained through their slot */
         uint32_t next = (uint32_t)get(z, waiting, 4);
         put(z, waiting, 4, waiting - position);
         waiting = next;
@@ -696,7 +696,7 @@ static void walk(ptz *z, uint32_t size)
         if (z->status) return;
         start = r.kind == 't' ? table(z, r.table, &r, index) : vector(z, &r, index);
         z->last = r.key;
-        while (!z->dry && !z->status) {
+        while (!z->status) {
             uint32_t next = (uint32_t)get(z, chain, 4);
             put(z, chain, 4, start - chain);
             if (!next) break;
@@ -1078,12 +1078,28 @@ static void fresh(int64_t *weights, int n, int64_t first, int64_t others)
     for (i = 0; i < n; i++) weights[i] = i ? others : first;
 }
 
+/* Let slots begin as those of the table from `first` on. */
+static void learned(uint16_t *p, uint8_t *uses, uint32_t first, uint32_t count)
+{
+    uint32_t i;
+    for (i = 0; i < count; i++) {
+        uint32_t state = ptz_prior[(first + i) / 2] >> 4 * ((first + i) & 1) & 15;
+        p[i] = ptz_prior_p[state], uses[i] = ptz_prior_uses[state];
+    }
+}
+
+static void learned_at(ptz *z, uint32_t at, uint32_t first, uint32_t count)
+{
+    learned(z->matrix_p + at, z->matrix_uses + at, first, count);
+}
+
 static void densities(ptz *z, uint8_t *classes, uint32_t count, const uint8_t *alive, uint32_t alive_count, uint32_t stride)
 {
     int64_t weights[5];
     uint32_t k;
     fresh(weights, 5, 22000, 14418);
     memset(z->matrix_uses, 0, KINDS * 132);
+    learned_at(z, 0, PTZ_DENSITIES, PTZ_ZEROS - PTZ_DENSITIES);
     for (k = 0; k < count && !z->status; k++) {
         uint32_t one = k ? classes[k - 1] + 1u : 0, two = k > 1 ? classes[k - 2] + 1u : 0; /* each one higher than in the text */
         uint32_t above = stride > 1 && k >= stride ? classes[k - stride] + 1u : 0;
@@ -1136,6 +1152,10 @@ static void matrix(ptz *z, const sink *to, uint32_t up, const uint8_t *alive, ui
     densities(z, row_classes, to->rows, born, born_count, 1);
     densities(z, z->column_classes, n, alive, alive_count, up);
     memset(z->matrix_uses, 0, sizeof z->matrix_uses);
+    learned_at(z, 0, PTZ_ZEROS, 17), learned_at(z, near_at, PTZ_ZERO_CLASSES, 6 * KINDS), learned_at(z, size_at, PTZ_ZERO_SIZES, 25);
+    learned_at(z, sign_at, PTZ_SIGNS, 1);
+    if (wide) learned_at(z, magnitude_at, PTZ_LENGTHS, 170), learned_at(z, digit_at, PTZ_DIGITS, 480);
+    else learned_at(z, magnitude_at, PTZ_MAGNITUDES, 120);
     fresh(zero_weights, 10, 52000, 5243), fresh(sign_weights, 4, 22000, 14418), fresh(length_weights, 4, 22000, 14418);
     fresh(digit_weights, 2, 22000, 14418);
     for (i = 0; i < 4; i++) fresh(magnitude_weights[i], 4, 22000, 14418);
@@ -1327,12 +1347,27 @@ ptz_status ptz_open(ptz *z, const void *in, size_t in_size)
     memcpy(z->digest, z->in + 5, 16);
     z->in_position = 21;
     if (!read_length(z, &size)) return z->status;
-    if (z->method == 1) return z->status = PTZ_UNSUPPORTED;
-    if (z->method > 2) return z->status = PTZ_CORRUPT;
+    if (z->method == 1 || z->method == 2) return z->status = PTZ_UNSUPPORTED;
+    if (z->method > 3) return z->status = PTZ_CORRUPT;
     if (size > 1u << 26) return z->status = PTZ_TOO_BIG;
     z->size = (uint32_t)size;
     z->decisions = 8000000;
     return PTZ_OK;
+}
+
+static const int32_t *copied(int64_t *to, const int32_t *from, int n)
+{
+    while (n--) *to++ = *from++;
+    return from;
+}
+
+static void learned_weights(ptz *z)
+{
+    const int32_t *from = ptz_prior_weights;
+    int i;
+    for (i = 0; i < 16; i++) from = copied(z->flag_weights[i], from, 3);
+    from = copied(z->length_weights, from, 4), from = copied(z->digit_weights, from, 3);
+    from = copied(z->text_weights, from, 5), copied(z->rank_weights, from, 4);
 }
 
 static void start_coder(ptz *z, const uint8_t *in, size_t size)
@@ -1345,25 +1380,18 @@ static void start_coder(ptz *z, const uint8_t *in, size_t size)
 ptz_status ptz_structure(ptz *z, void *frame, size_t frame_size)
 {
     const uint8_t *in = z->in;
-    uint64_t side, budget = z->decisions;
-    size_t size = z->in_size, at, i;
+    uint64_t side;
+    size_t size = z->in_size, at;
     if (z->status) return z->status;
-    if (z->method != 2 || z->phase) return z->status = PTZ_CORRUPT;
+    if (z->method != 3 || z->phase) return z->status = PTZ_CORRUPT;
     if (!read_length(z, &side)) return z->status;
     at = z->in_position;
     if (side > size - at) return z->status = PTZ_CORRUPT;
     z->phase = 1;
     z->side = in + at, z->side_size = (size_t)side;
     make_stretch(z);
-    for (i = 0; i < 16; i++) fresh(z->flag_weights[i], 3, 24000, 24000);
-    fresh(z->length_weights, 4, 24000, 24000), fresh(z->digit_weights, 3, 24000, 24000);
-    fresh(z->text_weights, 5, 24000, 24000), fresh(z->rank_weights, 4, 24000, 24000);
-    start_coder(z, ptz_prior, sizeof ptz_prior);
-    z->dry = 1;
-    z->decisions = UINT64_MAX;
-    for (i = 0; i < 2; i++) walk(z, ptz_prior_lengths[i]);
-    z->dry = 0;
-    z->decisions = budget;
+    learned(z->p, z->uses, PTZ_NUMBERS, PTZ_SLOTS);
+    learned_weights(z);
     start_coder(z, in + at + side, size - at - (size_t)side);
     z->frame = (uint8_t *)frame, z->capacity = frame_size < z->size ? frame_size : z->size;
     memset(frame, 0, z->capacity);

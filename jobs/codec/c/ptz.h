@@ -16,7 +16,8 @@
  * Constants build on one another: each must be decoded before the next. In `frame` a byte of the file at position p
  * stands at p less the sizes of all constants before p.
  *
- * Not supported: containers and constants that zstd coded (PTZ_UNSUPPORTED); `pack(..., zstd=False)` makes none.
+ * Not supported: containers and constants that zstd coded, and the former native method (PTZ_UNSUPPORTED);
+ * `pack(..., zstd=False)` makes none.
  * Every input is safe: it is either decoded or refused. Time is at most about `z.decisions` steps of some hundred
  * instructions each, and one pass over the file; set it lower after ptz_open to be stricter.
  */
@@ -67,7 +68,7 @@ typedef enum {
     PTZ_NOT_PTZ = -1,    /* no container, or one of another version */
     PTZ_CORRUPT = -2,    /* damaged */
     PTZ_TOO_BIG = -3,    /* beyond a PTZ_MAX_... or a buffer that was given */
-    PTZ_UNSUPPORTED = -4 /* coded with zstd */
+    PTZ_UNSUPPORTED = -4 /* coded with zstd, or by the former native method */
 } ptz_status;
 
 typedef struct {
@@ -142,7 +143,7 @@ typedef struct {
     uint8_t *frame;
     size_t capacity;
     uint32_t at, last, cut, walk_size;
-    uint8_t dry, filled; /* filled: constants stand in the frame, which is the file */
+    uint8_t filled; /* constants stand in the frame, which is the file */
     ptz_reference open[PTZ_OPEN];
     uint32_t open_count;
     uint32_t places[PTZ_MAX_PLACES];

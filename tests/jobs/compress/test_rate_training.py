@@ -124,8 +124,9 @@ def test_each_epoch_is_told_with_its_bytes_and_the_best_that_fits_is_kept(workpl
     result = compress(workplace.request(settings(0.08), SHORT))
     step = next(s for s in result.steps if s.name == "train-rate")
     assert "of 12 was best" in step.note
-    folders = list((workplace.folder / "cache").rglob("grids.json"))
-    history = json.loads((folders[0].parent / "history.json").read_text())["history"]
+    (told, *_) = (workplace.folder / "cache").rglob("history.json")
+    assert (told.parent / "grids.json").exists()
+    history = json.loads(told.read_text())["history"]
     assert [h["epoch"] for h in history] == list(range(1, 13))
     assert any(h["settled"] for h in history)
     assert history[-1]["bytes"] < history[0]["bytes"]

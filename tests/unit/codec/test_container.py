@@ -6,13 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zstandard
-from paretune_codec import CorruptPtz, NotPtz, pack, unpack
+from paretune_codec import CorruptPtz, NotPtz, container, pack, unpack
+from paretune_codec.mixing import UNBOUNDED, Coder
+from paretune_codec.prior import primed
+from paretune_codec.structure import Walk
 from support.made_int8 import clustered_floats, int8_network
 from support.made_tflite import image_classifier
 from support.ptz_prior import network
 
 KINDS = ["sparse", "clustered", "dense", "dead", "zero"]
-STORED, ZSTD, NATIVE = 0, 1, 2
+STORED, ZSTD, NATIVE = 0, 1, 3
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +56,19 @@ def test_what_stands_around_the_constants_takes_few_bytes() -> None:
     container = pack(int8_network(2, "zero", names=False))
 
     assert len(container) < 720  # of which 390 biases take 440
+
+
+def test_scales_do_not_count_as_structure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files with a scale for each of many channels are taken apart, too."""
+    file = int8_network(2, "zero")
+    coder = Coder(decisions=UNBOUNDED)
+    Walk(primed(coder), bytearray(file)).run()
+    needed = UNBOUNDED - coder.decisions
+
+    monkeypatch.setattr(container, "STRUCTURE_DECISIONS", needed)
+    assert pack(file)[4] == NATIVE
+    monkeypatch.setattr(container, "STRUCTURE_DECISIONS", needed - 1)
+    assert pack(file)[4] == ZSTD
 
 
 def test_the_header_is_magic_version_method_digest_and_length() -> None:

@@ -271,7 +271,7 @@ class Constants:
         shape = Shape(rows, columns, up)
         by_column = () if job.is_depthwise or not job.alive or columns % len(job.alive) else job.alive
         by_row = job.alive if job.is_depthwise and len(job.alive) == rows else ()
-        matrix = Matrix(numbers.coder, shape, by_column, by_row)
+        matrix = Matrix(numbers.coder, shape, by_column, by_row, numbers.initial)
         made = matrix.code(values.reshape(rows, columns) if values is not None else None)
         if not numbers.decoding:
             return b"", matrix.row_classes

@@ -1,12 +1,14 @@
 """The container: a header, and the file by one of three methods."""
 
 import hashlib
+from collections.abc import Callable
 
 from paretune_codec import static
 from paretune_codec.constants import Constants
 from paretune_codec.errors import CorruptPtz, NotPtz, Unmodelled
 from paretune_codec.mixing import UNBOUNDED, Coder
-from paretune_codec.prior import primed
+from paretune_codec.numbers import Numbers
+from paretune_codec.prior import formerly_primed, primed
 from paretune_codec.scales import Scales
 from paretune_codec.structure import Walk
 from paretune_codec.view import graphs
@@ -14,16 +16,18 @@ from paretune_codec.view import graphs
 MAGIC = b"PTZ"
 VERSION = 1
 DIGEST_BYTES = 16
-STORED, ZSTD, NATIVE = 0, 1, 2
-"""Methods."""
+STORED, ZSTD, FORMER, NATIVE = 0, 1, 2, 3
+"""Methods. The former native one, whose coder began with less, is only read."""
 EFFORT = 600_000
 """Decisions that `pack` may spend on constants: a few seconds."""
 MAX_BYTES = 1 << 28
 MAX_DECISIONS = 8_000_000
 """Limits of `unpack` that hold unless it is given others."""
 STRUCTURE_DECISIONS = 1_000_000
-"""What may go into all but the constants; files with more, of about a thousand tensors with long names, are
-left to zstd as a whole."""
+"""What may go into the flatbuffer around scales and constants; files with more, of about a thousand tensors
+with long names, are left to zstd as a whole."""
+SCALE_DECISIONS = 3_000_000
+"""What may go into scales and zero points: about 75,000 channels."""
 LARGEST_NATIVE = 1 << 26
 """Longest file that is taken apart, in bytes."""
 
@@ -32,7 +36,7 @@ def pack(tflite: bytes, *, effort: int = EFFORT, zstd: bool = True) -> bytes:
     """The file as a container, never more than 26 bytes longer than it.
 
     `effort` is how many binary decisions may go into constants, at about 5 microseconds each, two or three
-    times; constants for which they do not suffice are left to faster coders. From 7 million on `unpack`
+    times; constants for which they do not suffice are left to faster coders. From 4 million on `unpack`
     needs a higher `max_decisions`. Without `zstd` the decoder in C reads whatever is made. The same bytes
     and settings make the same container, with the same release of zstd. Any bytes can be packed; what is no
     .tflite, or one that is built in an unusual way, is packed as a whole.
@@ -78,6 +82,8 @@ def unpack(ptz: bytes, *, max_bytes: int = MAX_BYTES, max_decisions: int = MAX_D
         result = static.decompressed(payload, length)
     elif method == NATIVE:
         result = _decode(payload, length, max_decisions)
+    elif method == FORMER:
+        result = _decode(payload, length, max_decisions, formerly_primed)
     else:
         raise CorruptPtz(f"the container has the unknown method {method}")
     if len(result) != length or hashlib.sha256(result).digest()[:DIGEST_BYTES] != digest:
@@ -96,6 +102,7 @@ def _encode(tflite: bytes, effort: int, level: int) -> bytes | None:
     try:
         found = Walk(numbers, data).run()
         subgraphs = graphs(data)
+        coder.decisions = SCALE_DECISIONS
         Scales(numbers, data).run(subgraphs)
         coder.decisions = UNBOUNDED
         Constants(numbers, side, data, effort, level).run(subgraphs, found)
@@ -105,7 +112,9 @@ def _encode(tflite: bytes, effort: int, level: int) -> bytes | None:
         return None
 
 
-def _decode(payload: bytes, length: int, max_decisions: int) -> bytes:
+def _decode(
+    payload: bytes, length: int, max_decisions: int, prime: Callable[[Coder], Numbers] = primed
+) -> bytes:
     size, position = _read_varint(payload, 0)
     if size > len(payload) - position:
         raise CorruptPtz("the container is truncated")
@@ -113,7 +122,7 @@ def _decode(payload: bytes, length: int, max_decisions: int) -> bytes:
     if length > LARGEST_NATIVE:
         raise CorruptPtz("the file is longer than the native method allows")
     data = bytearray(length)
-    numbers = primed(Coder(payload[position + size :], max_decisions))
+    numbers = prime(Coder(payload[position + size :], max_decisions))
     found = Walk(numbers, data).run()
     subgraphs = graphs(data)
     Scales(numbers, data).run(subgraphs)

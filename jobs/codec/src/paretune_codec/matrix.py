@@ -11,6 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune_codec.errors import CorruptPtz
+from paretune_codec.initial import (
+    DENSITIES,
+    DIGITS,
+    LENGTHS,
+    MAGNITUDES,
+    NOTHING,
+    SIGNS,
+    ZERO_CLASSES,
+    ZERO_SIZES,
+    ZEROS,
+    Initial,
+)
 from paretune_codec.logistic import STRETCH
 from paretune_codec.mixing import Coder, Slots
 
@@ -41,7 +53,7 @@ class Shape:
 
 
 class Matrix:
-    """Codes one matrix; a new one, with slots that know nothing, for each.
+    """Codes one matrix; a new one for each, with slots that know what `initial` says and no more.
 
     `alive` are classes of density of what the columns come from (a column k belongs to alive[k %
     len(alive)]), or empty; `born` are the same for the rows. After `code`, `row_classes` are those of this
@@ -49,9 +61,15 @@ class Matrix:
     """
 
     def __init__(
-        self, coder: Coder, shape: Shape, alive: Sequence[int] = (), born: Sequence[int] = ()
+        self,
+        coder: Coder,
+        shape: Shape,
+        alive: Sequence[int] = (),
+        born: Sequence[int] = (),
+        initial: Initial = NOTHING,
     ) -> None:
         self._coder = coder
+        self._initial = initial
         self._shape = shape
         self._alive = alive
         self._born = born
@@ -78,6 +96,7 @@ class Matrix:
     ) -> list[int]:
         """The class of every row or column, one flag for every class that it is above of."""
         bank, weights = Slots(_DENSITY_SLOTS), [22000] + [14418] * 4
+        self._initial.fill(bank, 0, DENSITIES)
         bit = self._coder.bit
         classes: list[int] = []
         for k in range(count):
@@ -118,10 +137,14 @@ class Matrix:
         at_near = at_classes + _N * _N
         at_born = at_near + 6 * _N
         at_size = at_born + 22 * _N
+        for at, part in ((0, ZEROS), (at_near, ZERO_CLASSES), (at_size, ZERO_SIZES)):
+            self._initial.fill(zero_bank, at, part)
         sign_bank, sign_weights = Slots(1 + 9 + 9 + 7), [22000] + [14418] * 3
+        self._initial.fill(sign_bank, 0, SIGNS)
         magnitude_weights = [[22000] + [14418] * 3 for _ in range(4)]
         magnitude_bank = Slots(15 + 15 * 7 + 15 * 14 * 2)
-        wide_code = _Wide(self._coder)
+        self._initial.fill(magnitude_bank, 0, MAGNITUDES)
+        wide_code = _Wide(self._coder, self._initial)
         row_logits = [_logit(c, columns) for c in self.row_classes]
         column_logits = [_logit(c, rows) for c in column_classes]
         total = sum(CLASSES[c] for c in column_classes)
@@ -215,10 +238,12 @@ class _Wide:
     first.
     """
 
-    def __init__(self, coder: Coder) -> None:
+    def __init__(self, coder: Coder, initial: Initial) -> None:
         self._coder = coder
         self._length_bank, self._length_weights = Slots(10 * (1 + 8 + 8 + 64)), [22000] + [14418] * 3
         self._digit_bank, self._digit_weights = Slots(10 * 48 * (1 + 8)), [22000, 14418]
+        initial.fill(self._length_bank, 0, LENGTHS)
+        initial.fill(self._digit_bank, 0, DIGITS)
 
     def code(self, size: int, column: int, row: int) -> int:
         """A magnitude of at least 1; `column` and `row` are the mean magnitudes so far, -1 for none."""

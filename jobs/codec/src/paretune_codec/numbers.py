@@ -7,6 +7,7 @@ which costs bits and nothing else.
 from typing import Any
 
 from paretune_codec.errors import CorruptPtz, Unmodelled
+from paretune_codec.initial import NOTHING, NUMBERS, Initial
 from paretune_codec.mixing import Coder, Slots
 
 SLOTS = 8192
@@ -32,12 +33,14 @@ def weights(count: int) -> list[int]:
 
 class Numbers:
     """Codes values with the contexts they are given. `decoding` says which way: then every `value` is
-    ignored.
+    ignored. `initial` is what slots and mixers begin with.
     """
 
-    def __init__(self, coder: Coder) -> None:
+    def __init__(self, coder: Coder, initial: Initial = NOTHING) -> None:
         self.coder = coder
+        self.initial = initial
         self.bank = Slots(SLOTS)
+        initial.fill(self.bank, 0, NUMBERS)
         self.decoding = coder.decoding
         self._flag = [weights(3) for _ in range(16)]
         self._length = weights(4)
@@ -49,11 +52,13 @@ class Numbers:
         self._starts: dict[int, int] = {}
         self._last: dict[int, int] = {}
         self._steps: dict[int, int] = {}
+        for mixer, learned in zip(self.mixers, initial.weights, strict=False):
+            mixer[:] = learned
 
     def knowledge(self) -> Any:
         """A copy of all that is known by now; `learn` takes it over."""
         return (
-            self.bank.p[:], self.bank.uses[:], [m[:] for m in self._mixers()],
+            self.bank.p[:], self.bank.uses[:], [m[:] for m in self.mixers],
             dict(self._last), dict(self._steps),
             bytes(self._history), dict(self._starts), {k: v[:] for k, v in self._recent.items()},
         )  # fmt: skip
@@ -62,7 +67,7 @@ class Numbers:
         """Know what `knowledge` says, and nothing else."""
         p, uses, mixers, last, steps, history, starts, recent = knowledge
         self.bank.p[:], self.bank.uses[:] = p, uses
-        for mixer, kept in zip(self._mixers(), mixers, strict=True):
+        for mixer, kept in zip(self.mixers, mixers, strict=True):
             mixer[:] = kept
         self._last, self._steps, self._starts = dict(last), dict(steps), dict(starts)
         self._history = bytearray(history)
@@ -78,7 +83,9 @@ class Numbers:
         self.coder.rewind(coder)
         self.learn(knowledge)
 
-    def _mixers(self) -> list[list[int]]:
+    @property
+    def mixers(self) -> list[list[int]]:
+        """The weights of all mixers: of the flags by key, of lengths, digits, text and ranks."""
         return [*self._flag, self._length, self._digits, self._text, self._rank]
 
     def flag(self, key: int, a: int, b: int, value: int) -> int:

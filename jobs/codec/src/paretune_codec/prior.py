@@ -1,17 +1,32 @@
-"""What the coder knows before it begins, from two made-up networks that it has read."""
+"""What the coder knows before it begins: a table that was learned from many small networks."""
 
+from base64 import b64decode
 from functools import cache
 from typing import Any
 
+from paretune_codec import prior_table as table
+from paretune_codec.initial import SLOTS, Initial
 from paretune_codec.mixing import Coder
 from paretune_codec.numbers import Numbers
 from paretune_codec.structure import Walk
 
 
 def primed(coder: Coder) -> Numbers:
-    """Numbers through `coder`, with the slots, mixers and texts that the made-up networks leave."""
+    """Numbers through `coder` that begin, as the matrices after them, with what the table says."""
+    return Numbers(coder, _learned())
+
+
+@cache
+def _learned() -> Initial:
+    classes = [c for byte in b64decode(table.CLASSES) for c in (byte & 15, byte >> 4)][:SLOTS]
+    p, uses = zip(*table.STATES, strict=True)
+    return Initial([p[c] for c in classes], bytes(uses[c] for c in classes), table.WEIGHTS)
+
+
+def formerly_primed(coder: Coder) -> Numbers:
+    """Numbers as containers of the former native method have them: with what two made-up networks leave."""
     numbers = Numbers(coder)
-    numbers.learn(_learned())
+    numbers.learn(_left_by_networks())
     return numbers
 
 
@@ -25,7 +40,7 @@ def encoded(files: list[bytes]) -> tuple[tuple[int, ...], bytes]:
 
 
 @cache
-def _learned() -> Any:
+def _left_by_networks() -> Any:
     from paretune_codec.prior_stream import LENGTHS, STREAM
 
     numbers = Numbers(Coder(STREAM))

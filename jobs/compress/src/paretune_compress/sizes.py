@@ -20,7 +20,7 @@ def packed(tflite: bytes) -> bytes:
     container. It covers all weights of files up to some hundred kilobytes, and of larger ones the tensors
     that gain most, sparse and clustered ones; the others go to static tables, within 2% of it. Above 4 MiB
     zstd, which is one of the coders, looks less hard for matches. Above 64 MiB it has the whole file, and so
-    it has when scales and structure take more than a million decisions (about 25,000 channels). On one core
+    it has when scales and structure take more than a million decisions (about 75,000 channels). On one core
     of a shared server packing and unpacking took 1 to 5 s for 50 to 300 KB of int8, 4 s for 5 MB, 12 to 15 s
     for 25 MB, at most 36 s for 63 MB, and 20 s for 250 MB; float takes less.
     """
