@@ -9,6 +9,7 @@ straight lines between them.
 """
 
 import argparse
+import contextlib
 import random
 import re
 import subprocess
@@ -81,7 +82,8 @@ class Bench:
             threads=self.threads,
             evaluation_seconds=3600.0,
         )
-        result = compress(request)
+        with contextlib.redirect_stdout(sys.stderr):  # what training says of its epochs
+            result = compress(request)
         assert result.artifact is not None
         outputs = self._outputs(Path(result.artifact.path))
         probe = next((s.note for s in result.steps if s.name == "probe" and not s.cached), "")

@@ -198,6 +198,7 @@ def test_the_note_names_the_extremes_and_how_they_were_found():
         ("model/act/Relu;model/bn/FusedBatchNormV3;model/conv2d_3/BiasAdd;model/conv2d_9/Conv2D", "conv2d_3"),
         ("sequential/dense_1/MatMul;sequential/dense_1/BiasAdd", "dense_1"),
         ("functional_1/conv2d/Conv2D1", "conv2d"),
+        ("digits/re_lu_6_1/Relu;digits/bn_1/batchnorm/add_1;digits/pointwise_3/convolution", "pointwise_3"),
         ("body", "body"),
         ("StatefulPartitionedCall:0;other", "StatefulPartitionedCall:0"),
     ],

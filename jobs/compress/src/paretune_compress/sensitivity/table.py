@@ -14,7 +14,7 @@ FULL_BITS = 8
 MODERATE, TEMPER = (0.2, 0.3, 0.4, 0.5), 0.5
 """Shares of zeros at which sensitivity is read where fine-tuning follows, and the power that it counts with:
 on two networks 0 and 0.5 came out about alike, 1 worse, and the costs themselves worse still."""
-OPERATIONS = frozenset({"BiasAdd", "Conv2D", "MatMul", "depthwise", "conv2d_transpose"})
+OPERATIONS = frozenset({"BiasAdd", "Conv2D", "MatMul", "convolution", "depthwise", "conv2d_transpose"})
 """What a layer with weights is made of, in the names that TensorFlow gives."""
 
 
