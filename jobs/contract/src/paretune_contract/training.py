@@ -37,6 +37,11 @@ class Augment(Document):
     noise: Annotated[float, Field(ge=0, le=1e6)] = Field(
         0.0, description="Standard deviation of the largest noise added, in units of the model's input."
     )
+    mixup: Annotated[float, Field(ge=0, le=8)] = Field(
+        0.0,
+        description="Each sample is averaged with another one in parts drawn from Beta(mixup, mixup), labels too; "
+        "1: all parts alike. Worth most with `distill` and many epochs.",
+    )
 
 
 class Training(Document):

@@ -1,4 +1,4 @@
-"""Samples changed a little each time they are seen: shifts, mirror images, noise.
+"""Samples changed a little each time they are seen: shifts, mirror images, noise, mixtures.
 
 The float model, as the teacher, sees the changed sample too, so that even a change that alters the label
 teaches what the float model makes of it.
@@ -12,6 +12,27 @@ from numpy.typing import NDArray
 from paretune_contract.training import Augment
 
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Averages of the samples of a batch, two by two (mixup, Zhang et al. 2018).
+
+    With the float model's answers to the mixtures as the target, a few thousand samples teach as many pairs
+    (Beyer et al. 2022).
+
+    partners: index of the second sample of each pair.
+    shares: weight of the first one, 0 to 1.
+    """
+
+    partners: NDArray[np.int64]
+    shares: Floats
+
+    def __call__(self, values: Floats) -> Floats:
+        """Mixtures of [batch, ...]."""
+        shares = self.shares.reshape(-1, *(1,) * (values.ndim - 1))
+        mixed: Floats = shares * values + (1 - shares) * values[self.partners]
+        return mixed
 
 
 @dataclass(frozen=True)
@@ -33,6 +54,14 @@ class Augmentation:
     def __call__(self, inputs: Sequence[Floats]) -> list[Floats]:
         """A changed copy of each input."""
         return [self._changed(x) for x in inputs]
+
+    def mixture(self, samples: int) -> Mixture | None:
+        """How the samples of a batch are mixed; None when they are to stay apart."""
+        alpha = self.settings.mixup
+        if not alpha:
+            return None
+        shares = self.rng.beta(alpha, alpha, samples).astype(np.float32)
+        return Mixture(self.rng.permutation(samples), shares)
 
     def _changed(self, x: Floats) -> Floats:
         if x.ndim == 4:

@@ -88,19 +88,35 @@ class Lessons:
             at += len(chosen)
             if augmentation is not None:
                 inputs = augmentation(inputs)
+            target = self._target(batch, inputs)
+            mixture = augmentation.mixture(len(chosen)) if augmentation is not None else None
+            if mixture is not None:
+                inputs = [mixture(x) for x in inputs]
+                target = mixture(self._as_numbers(target))
             seen = chosen if augmentation is None else None
             teacher = self._teacher(seen, inputs) if self._teacher else []
-            yield inputs, self._target(batch, inputs), teacher
+            yield inputs, target, teacher
 
     def _target(self, batch: Batch, inputs: Sequence[NDArray[np.float32]]) -> Any:
         """Labels; the input itself where a model that gives its input back has none of its shape."""
-        outputs = fb.shape(self._model.subgraphs[0].tensors[self._function.outputs[0]])
         labels = batch.labels
         if self._training.loss is Loss.MEAN_SQUARED_ERROR and (
-            labels is None or labels[0].size != int(np.prod(outputs))
+            labels is None or labels[0].size != int(np.prod(self._output_shape()))
         ):
             return inputs[0]
         return np.zeros(len(inputs[0]), np.float32) if labels is None else labels
+
+    def _as_numbers(self, target: NDArray[Any]) -> NDArray[np.float32]:
+        """A target that can be averaged: classes one-hot."""
+        shape = (len(target), *self._output_shape()[1:])
+        if self._training.loss is Loss.CATEGORICAL_CROSSENTROPY and np.prod(target.shape) != np.prod(shape):
+            classes = np.arange(shape[-1])
+            hot = target.reshape(*shape[:-1], 1).astype(np.int64) == classes
+            return hot.astype(np.float32)
+        return target.astype(np.float32)
+
+    def _output_shape(self) -> tuple[int, ...]:
+        return tuple(fb.shape(self._model.subgraphs[0].tensors[self._function.outputs[0]]))
 
 
 class Teacher:
