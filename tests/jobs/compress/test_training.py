@@ -10,7 +10,7 @@ from paretune_compress import flatbuffer as fb
 from paretune_compress.compress import compress
 from paretune_contract.dataset import Split
 from paretune_contract.failure import Reason, StageError
-from paretune_contract.training import Loss, Optimizer, Training
+from paretune_contract.training import Augment, Loss, Optimizer, Training
 from support.made_requests import Workplace
 
 pytestmark = pytest.mark.tensorflow
@@ -136,3 +136,12 @@ def test_training_that_diverges_fails_with_the_learning_rate_in_its_message(work
     with pytest.raises(StageError, match="learningRate") as error:
         compress(request.model_copy(update={"data": {**request.data, Split.TRAIN: huge}}))
     assert error.value.reason is Reason.STEP_FAILED
+
+
+def test_mixed_labels_teach_too(workplace):
+    """Without a teacher: classes become shares of two of them."""
+    mixed = Training(epochs=6, batch_size=32, learning_rate=2e-3, distill=0.0, augment=Augment(mixup=0.4))
+    one_shot = workplace.request({"sparsity": HALF}).model_copy(update={"training": None})
+    broken = compress(one_shot).metrics["accuracy"].value
+    repaired = compress(workplace.request({"sparsity": HALF}, mixed))
+    assert repaired.metrics["accuracy"].value > broken

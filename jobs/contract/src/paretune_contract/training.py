@@ -39,8 +39,8 @@ class Augment(Document):
     )
     mixup: Annotated[float, Field(ge=0, le=8)] = Field(
         0.0,
-        description="Each sample is averaged with another one in parts drawn from Beta(mixup, mixup), labels too; "
-        "1: all parts alike. Worth most with `distill` and many epochs.",
+        description="Each sample is averaged with another one in parts drawn from Beta(mixup, mixup), labels "
+        "too; 1: all parts alike. Worth most with `distill` and many epochs.",
     )
 
 
