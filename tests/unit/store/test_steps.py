@@ -26,6 +26,7 @@ def test_a_step_runs_once(tmp_path: Path) -> None:
     first = StepCache(tmp_path).run("square", 1, {"of": [1, 2.5, "x", None]}, write("9"))
     again = StepCache(tmp_path).run("square", 1, {"of": [1, 2.5, "x", None]}, never)
     assert (first.cached, again.cached) == (False, True)
+    assert first.spared == 0 < again.spared
     assert again.folder == first.folder == tmp_path / "steps" / first.key[:2] / first.key
     assert (again.folder / "out.txt").read_text() == "9"
 

@@ -153,7 +153,7 @@ def _sizes(artifact: Artifact, cache: StepCache) -> tuple[dict[str, Measurement]
         MODEL_SIZE: Measurement.exact(float(artifact.bytes)),
         DOWNLOAD_SIZE: Measurement.exact(float(coded)),
     }
-    return metrics, Step(name="size", seconds=done.seconds, cached=done.cached)
+    return metrics, Step(name="size", seconds=done.seconds, cached=done.cached, spared=done.spared)
 
 
 def _keep(file: File, folder: Path) -> Artifact:

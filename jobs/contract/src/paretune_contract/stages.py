@@ -30,6 +30,9 @@ class Step(Document):
     name: Line = Field(description="Name of the step.")
     seconds: Annotated[float, Field(ge=0)] = Field(description="Seconds it took.")
     cached: bool = Field(False, description="It ran before, and its result was taken from the cache.")
+    spared: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="Seconds that it took when it ran; 0 unless its result came from the cache."
+    )
     note: Sentence = Field("", description="What there is to know about it.")
 
 

@@ -9,6 +9,7 @@ import datetime
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -40,12 +41,14 @@ class CachedStep:
         key: sha256 (hex) of name, version and inputs.
         cached: whether it had been done before.
         seconds: what this call took.
+        spared: what it took to make the step, when this call did not have to.
     """
 
     folder: Path
     key: str
     cached: bool
     seconds: float
+    spared: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -266,7 +269,8 @@ class StepCache:
             os.utime(folder / ENTRY)
         if failure := entry.get("failure"):
             raise StageError(Reason(failure["reason"]), failure["message"])
-        return CachedStep(folder, key, cached, time.perf_counter() - started)
+        spared = _seconds(entry) if cached else 0.0
+        return CachedStep(folder, key, cached, time.perf_counter() - started, spared)
 
     def _put_away(self, folder: Path) -> None:
         """Take an entry out of sight in one rename, then delete it."""
@@ -307,6 +311,12 @@ class StepCache:
 def _release_all(used: dict[str, FileLock]) -> None:
     while used:
         used.popitem()[1].release()
+
+
+def _seconds(entry: dict[str, Any]) -> float:
+    """What the entry took to make, as far as it says."""
+    told = entry.get("seconds")
+    return float(told) if isinstance(told, int | float) and 0 <= told < math.inf else 0.0
 
 
 def _whole(folder: Path, key: str) -> dict[str, Any] | None:

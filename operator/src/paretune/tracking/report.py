@@ -264,14 +264,21 @@ def _cost_table(view: StudyView) -> Iterator[Markup]:
     """Where the time went, by step."""
     costs: dict[str, list[float]] = {}
     cached: dict[str, int] = {}
+    spared: dict[str, float] = {}
     for trial in view.trials:
         for step in trial.status.steps:
             costs.setdefault(step.name, []).append(step.seconds)
             cached[step.name] = cached.get(step.name, 0) + step.cached
+            spared[step.name] = spared.get(step.name, 0.0) + step.spared
     if not costs:
         return
     yield tag("h3", "Where the time went")
-    heads = tag("tr", _th("Step"), *(_th(h, number=True) for h in ("Times", "From cache", "Seconds")))
+    whole = sum(map(sum, costs.values()))
+    if saved := sum(spared.values()):
+        words = f"Steps took {whole:,.0f} s; those from the cache would have taken {saved:,.0f} s more."
+        yield tag("p", words)
+    numbers = (_th(h, number=True) for h in ("Times", "From cache", "Seconds", "Spared"))
+    heads = tag("tr", _th("Step"), *numbers)
     rows = [
         tag(
             "tr",
@@ -279,6 +286,7 @@ def _cost_table(view: StudyView) -> Iterator[Markup]:
             _number(str(len(costs[name])), len(costs[name])),
             _number(str(cached[name]), cached[name]),
             _number(f"{sum(costs[name]):,.1f}", sum(costs[name])),
+            _number(f"{spared[name]:,.1f}", spared[name]),
         )
         for name in sorted(costs, key=lambda n: -sum(costs[n]))
     ]

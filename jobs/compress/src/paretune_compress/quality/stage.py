@@ -131,5 +131,5 @@ def evaluate_cached(
     return (
         {name: Measurement.model_validate(m) for name, m in document["metrics"].items()},
         Evaluation.model_validate(document["evaluation"]),
-        Step(name=STEP, seconds=step.seconds, cached=step.cached),
+        Step(name=STEP, seconds=step.seconds, cached=step.cached, spared=step.spared),
     )
