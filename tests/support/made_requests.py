@@ -1,6 +1,7 @@
 """Compress requests over a small made model and made data."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,15 @@ from .made_tflite import image_classifier
 class Workplace:
     """A model, its data and a cache in one folder; labels are what the float model itself says."""
 
-    def __init__(self, folder: Path, samples: int = 96, train: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        samples: int = 96,
+        train: bool = False,
+        make: Callable[[Path], Path] = image_classifier,
+    ) -> None:
         self.folder = folder
-        self.path = image_classifier(folder / "float.tflite")
+        self.path = make(folder / "float.tflite")
         self.model = _info(self.path)
         self.cache = StepCache(folder / "cache")
         self.data = {}

@@ -7,6 +7,7 @@ import pytest
 from paretune_compress import flatbuffer as fb
 from paretune_compress.compress import compress
 from paretune_compress.graph.description import describe
+from paretune_compress.steps.channels import narrow
 from paretune_contract.failure import Reason, StageError
 from paretune_contract.training import Training
 from support.made_requests import Workplace
@@ -66,6 +67,17 @@ def test_a_level_that_removes_nothing_is_said(workplace):
     with pytest.raises(StageError, match=r"level 0\.01 removes nothing.*channels") as caught:
         compress(workplace.request(channels(0.01), SHORT))
     assert caught.value.reason is Reason.NO_EFFECT
+
+
+@pytest.mark.parametrize("level", [0.3, 0.6])
+def test_a_share_of_macs_is_removed_with_the_fewest_channels_that_do(workplace, level):
+    asked = {"sparsity": {"pattern": "channel", "level": level, "levelOf": "macs"}}
+    result = compress(workplace.request(asked).model_copy(update={"training": None}))
+    found, whole = describe(Path(result.artifact.path)).macs, workplace.model.macs
+    most = (1 - level) * whole
+    shares = [i / 32 for i in range(1, 32)]
+    removed = (narrow(fb.read(workplace.path), s).after.macs for s in shares if s >= 4 / 32)
+    assert max(m for m in removed if m <= most) <= found <= most
 
 
 @pytest.mark.parametrize("scheme", ["none", "int8"])

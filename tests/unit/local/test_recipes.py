@@ -258,6 +258,12 @@ def test_faults_of_settings_name_path_value_and_what_would_be_right(plain: Any, 
             {Split.TRAIN: "quantization-aware training"},
         ),
         ({"quantization": {"scheme": "float16", "training": "aware"}}, {}),
+        ({"quantization": {"scheme": "dynamic", "algorithm": "octav"}}, {}),
+        ({"quantization": {"scheme": "dynamic", "algorithm": "gptq"}}, {Split.CALIBRATION: "gptq"}),
+        (
+            {"quantization": {"scheme": "dynamic", "biasCorrection": True}},
+            {Split.CALIBRATION: "bias correction"},
+        ),
         ({"clustering": {"stage": "training", "clusters": 8}}, {Split.TRAIN: "clustering while training"}),
         (
             {"layers": [{"match": "a", "quantization": {"scheme": "int4"}, "sparsity": {"pattern": "2:4"}}]},

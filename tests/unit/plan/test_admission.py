@@ -183,6 +183,22 @@ def test_schemes_that_the_study_leaves_open_are_no_reason_against_it() -> None:
     assert admission.refusal(device(pool="coral"), cluster()) is None
 
 
+def test_sparse_files_are_refused_where_the_runtime_of_a_pool_reads_dense_ones_only() -> None:
+    def asked(pool: str) -> OptimizationStudy:
+        return study(
+            devices=[{"name": "d", "pool": pool}],
+            objectives=[{"metric": "latency", "device": "d"}],
+            dataset={part: {"uri": f"s3://data/{part}.npz"} for part in ("train", "evaluation")},
+            space={"sparsity": {"encodings": ["dense", "sparse"]}},
+        )
+
+    found = refused(asked("coral"))
+    assert found.reason == "RuntimeMismatch"
+    for words in ("spec.space.sparsity.encodings", "device d", "pool coral", "edgetpu", "leave sparse out"):
+        assert words in found.message
+    assert admission.refusal(asked("pi"), cluster()) is None
+
+
 # --- claims -----------------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,14 @@ def test_every_trial_has_the_same_parameters_defaults_included() -> None:
     )
 
 
+def test_how_numbers_are_chosen_is_a_parameter_of_every_run() -> None:
+    chosen = {"scheme": "int8", "algorithm": "gptq", "calibrationSamples": 50, "biasCorrection": True}
+    for quantization, values in ((chosen, ("gptq", "50", "true")), ({}, ("minMax", "0", "false"))):
+        params = settings_params(Settings.model_validate({"quantization": quantization}))
+        names = ("algorithm", "calibrationSamples", "biasCorrection")
+        assert tuple(params[f"quantization.{name}"] for name in names) == values
+
+
 def test_settings_of_layers_are_one_parameter() -> None:
     settings = Settings.model_validate({"layers": [{"match": "head", "quantization": {"scheme": "none"}}]})
     assert json.loads(settings_params(settings)["layers"])[0]["match"] == "head"

@@ -1,7 +1,8 @@
 """From settings to a finished file: a chain of content-addressed steps.
 
 float .tflite -> [remove channels] -> [train or prune] -> [remove what is dead] -> float .tflite
-              -> [calibrate, quantize] -> [cluster integers] -> file
+              -> [calibrate, quantize] -> [round anew] -> [cluster integers] -> [correct biases]
+              -> [encode sparsely] -> file
 
 Weights that were trained as integers lie on a grid, and the quantized file holds these very integers. Where
 they were trained for a number of bytes, it holds nothing that an interpreter does not need.
@@ -22,7 +23,16 @@ from pathlib import Path
 from paretune_contract.dataset import DataInfo, Scaling, Split
 from paretune_contract.failure import Reason, StageError
 from paretune_contract.model import ModelInfo
-from paretune_contract.settings import Allocation, ClusteringStage, Settings, SparsityPattern
+from paretune_contract.settings import (
+    Algorithm,
+    Allocation,
+    ClusteringStage,
+    LevelOf,
+    Settings,
+    Sparsity,
+    SparsityEncoding,
+    SparsityPattern,
+)
 from paretune_contract.stages import Step
 from paretune_contract.training import ResolvedTraining
 from paretune_store.files import sha256_file
@@ -35,11 +45,15 @@ from .layers import LayerPlan, resolve_layers
 from .sensitivity import Sensitivity, probe, probed_split, shares
 from .sensitivity.probe import VERSION as PROBE_VERSION
 from .shrink import shrink
-from .steps.calibration import Ranges, calibrate
+from .steps.algorithms import CLIPPING, clipping_sentence
+from .steps.bias_correction import correct_biases
+from .steps.calibration import Ranges, calibrate, spread
 from .steps.channels import narrow, sentence
 from .steps.clustering import cluster
+from .steps.gptq import gptq_sentence, round_by_outputs
 from .steps.grids import GRIDS, grids_of_channels, read_grids, write_grids
 from .steps.quantization import needs_calibration, quantize, quantizes
+from .steps.sparse_encoding import encode_file
 from .steps.sparsity import prune
 from .train.port import Trainer, TrainingTask
 from .train.rate.trainer import RateTrainer
@@ -49,7 +63,11 @@ RANGES = "ranges.npz"
 CALIBRATE = "calibrate"
 PROBE, TABLE = "probe", "sensitivity.json"
 PRUNE_VERSION, CALIBRATE_VERSION, QUANTIZE_VERSION, CLUSTER_VERSION = 1, 1, 2, 1
-GRIDS_VERSION, NARROW_VERSION, SHRINK_VERSION = 2, 1, 1
+GRIDS_VERSION, NARROW_VERSION, SHRINK_VERSION, ENCODE_VERSION = 2, 1, 1, 1
+ROUND, ROUND_VERSION = "round", 1
+CORRECT, CORRECT_VERSION = "correct-biases", 1
+KEPT_APART = {"training", "algorithm", "calibration_samples", "bias_correction"}
+"""Settings of quantization that stand elsewhere in the quantized file's key, or in another step's."""
 SENTENCE = "sentence.txt"
 
 
@@ -164,7 +182,7 @@ class Chain:
     def _links(self, settings: Settings, plans: Sequence[LayerPlan]) -> Iterator[Link]:
         channels = settings.sparsity.pattern is SparsityPattern.CHANNEL
         if channels:
-            yield Link(lambda file: self._narrowed(file, settings.sparsity.level))
+            yield Link(lambda file: self._narrowed(file, settings.sparsity))
         if settings.rate.ratio:
             reads = {self.rate_trainer.name: Split.TRAIN} if self.training is not None else {}
             yield Link(lambda file: self._rated(file, settings, plans), reads)
@@ -176,9 +194,26 @@ class Chain:
             yield Link(self._shrunk)
         if quantizes(plans):
             reads = {CALIBRATE: Split.CALIBRATION} if needs_calibration(settings, plans) else {}
-            yield Link(lambda file: self._quantized(file, settings, plans), reads)
+            floats: list[File] = []  # what was quantized: later steps look back at it
+
+            def quantized(file: File) -> File:
+                floats.append(file)
+                return self._quantized(file, settings, plans)
+
+            yield Link(quantized, reads)
+            samples = settings.quantization.calibration_samples
+            if any(p.algorithm is Algorithm.GPTQ for p in plans):
+                yield Link(
+                    lambda file: self._rounded(file, floats[-1], plans, samples), {ROUND: Split.CALIBRATION}
+                )
         if any(p.clustering.stage is ClusteringStage.INT8 for p in plans):
             yield Link(lambda file: self._clustered(file, plans))
+        if settings.quantization.bias_correction and quantizes(plans):
+            yield Link(
+                lambda file: self._corrected(file, floats[-1], plans, samples), {CORRECT: Split.CALIBRATION}
+            )
+        if settings.sparsity.encoding is SparsityEncoding.SPARSE:
+            yield Link(self._encoded)
 
     def _probed(self) -> Sensitivity:
         info = probed_split(self.data)
@@ -195,15 +230,17 @@ class Chain:
         self._note(PROBE, step, table.sentence())
         return table
 
-    def _narrowed(self, file: File, level: float) -> File:
+    def _narrowed(self, file: File, sparsity: Sparsity) -> File:
         """Channels removed by their importance; the network that is left learns from the whole one."""
 
         def produce(folder: Path) -> None:
-            done = narrow(fb.read(file.path), level)
+            done = narrow(fb.read(file.path), sparsity.level, sparsity.level_of)
             fb.write(done.model, folder / MODEL)
             (folder / SENTENCE).write_text(sentence(done))
 
-        inputs: dict[str, JSON] = {"model": file.sha256, "level": level}
+        inputs: dict[str, JSON] = {"model": file.sha256, "level": sparsity.level}
+        if sparsity.level_of is not LevelOf.CHANNELS:
+            inputs["levelOf"] = sparsity.level_of.value
         step = self.cache.run("remove-channels", NARROW_VERSION, inputs, produce)
         self._note("remove-channels", step, (step.folder / SENTENCE).read_text())
         return _file(step)
@@ -285,12 +322,13 @@ class Chain:
         return _file(step)
 
     def _quantized(self, file: File, settings: Settings, plans: Sequence[LayerPlan]) -> File:
-        ranges = self._calibrated(file) if needs_calibration(settings, plans) else None
+        samples = settings.quantization.calibration_samples
+        ranges = self._calibrated(file, samples) if needs_calibration(settings, plans) else None
         inputs: dict[str, JSON] = {
             "model": file.sha256,
             "ranges": ranges.key if ranges else None,
-            "quantization": settings.quantization.model_dump(mode="json", exclude={"training"}),
-            "layers": [[p.layer.name, p.scheme.value, p.granularity.value] for p in plans],
+            "quantization": settings.quantization.model_dump(mode="json", exclude=KEPT_APART),
+            "layers": [[p.layer.name, p.scheme.value, p.granularity.value, *_clipping_key(p)] for p in plans],
             "tool": f"litert-quantizer {version('litert-quantizer')}",
             **_grids_key(file),
         }
@@ -298,20 +336,72 @@ class Chain:
 
         def produce(folder: Path) -> None:
             found = Ranges.load(ranges.folder / RANGES) if ranges else None
+            said = clipping_sentence(file.path, plans)
             (folder / MODEL).write_bytes(quantize(file.path, settings, plans, found, grids, spare=file.spare))
+            if said:
+                (folder / SENTENCE).write_text(said)
 
         step = self.cache.run("quantize", QUANTIZE_VERSION, inputs, produce)
-        self._note("quantize", step)
+        said = step.folder / SENTENCE
+        self._note("quantize", step, said.read_text() if said.exists() else "")
         return _file(step)
 
-    def _calibrated(self, file: File) -> CachedStep:
+    def _rounded(self, file: File, floats: File, plans: Sequence[LayerPlan], samples: int) -> File:
+        """Weights rounded anew, so that outputs change least."""
+        info = self._split(Split.CALIBRATION, "quantization.algorithm gptq")
+
+        def produce(folder: Path) -> None:
+            source, model = fb.read(floats.path), fb.read(file.path)
+            said = gptq_sentence(source, plans)
+            data, chosen = PreparedSplit(info, self.scaling), spread(info.samples, samples)
+            round_by_outputs(source, model, plans, data, chosen, folder, threads=self.threads)
+            fb.write(model, folder / MODEL)
+            (folder / SENTENCE).write_text(said)
+
+        inputs: dict[str, JSON] = {
+            **self._looking_back(file, floats, info, samples),
+            "layers": [
+                [n, p.clustering.stage.value] for n, p in enumerate(plans) if p.algorithm is Algorithm.GPTQ
+            ],
+        }
+        step = self.cache.run(ROUND, ROUND_VERSION, inputs, produce)
+        self._note(ROUND, step, (step.folder / SENTENCE).read_text())
+        return _file(step)
+
+    def _corrected(self, file: File, floats: File, plans: Sequence[LayerPlan], samples: int) -> File:
+        """Biases that take up the mean error of the outputs of each layer."""
+        info = self._split(Split.CALIBRATION, "quantization.biasCorrection")
+
+        def produce(folder: Path) -> None:
+            data, chosen = PreparedSplit(info, self.scaling), spread(info.samples, samples)
+            source, model = fb.read(floats.path), fb.read(file.path)
+            done = correct_biases(source, model, plans, data, chosen, folder, threads=self.threads)
+            fb.write(done.model, folder / MODEL)
+            (folder / SENTENCE).write_text(done.sentence())
+
+        inputs: dict[str, JSON] = {
+            **self._looking_back(file, floats, info, samples),
+            "layers": [p.scheme.value for p in plans],
+        }
+        step = self.cache.run(CORRECT, CORRECT_VERSION, inputs, produce)
+        self._note(CORRECT, step, (step.folder / SENTENCE).read_text())
+        return _file(step)
+
+    def _looking_back(self, file: File, floats: File, info: DataInfo, samples: int) -> dict[str, JSON]:
+        """The key of a step that compares a quantized file with the float one on calibration data."""
+        tool = f"ai-edge-litert {version('ai-edge-litert')}"
+        return {**self._identity(file, info), "floats": floats.sha256, **_samples_key(samples), "tool": tool}
+
+    def _calibrated(self, file: File, samples: int) -> CachedStep:
         info = self._split(Split.CALIBRATION, "a static quantization scheme")
 
         def produce(folder: Path) -> None:
             split = PreparedSplit(info, self.scaling)
-            calibrate(file.path, split, threads=self.threads).save(folder / RANGES)
+            found = calibrate(file.path, split, threads=self.threads, samples=samples)
+            found.save(folder / RANGES)
 
-        step = self.cache.run(CALIBRATE, CALIBRATE_VERSION, self._identity(file, info), produce)
+        inputs = {**self._identity(file, info), **_samples_key(samples)}
+        step = self.cache.run(CALIBRATE, CALIBRATE_VERSION, inputs, produce)
         self._note(CALIBRATE, step)
         return step
 
@@ -332,6 +422,17 @@ class Chain:
         self._note("cluster", step)
         return _file(step)
 
+    def _encoded(self, file: File) -> File:
+        """The same weights, stored without their zeros."""
+
+        def produce(folder: Path) -> None:
+            report = encode_file(file.path, folder / MODEL)
+            (folder / SENTENCE).write_text(report.sentence())
+
+        step = self.cache.run("encode-sparse", ENCODE_VERSION, {"model": file.sha256}, produce)
+        self._note("encode-sparse", step, (step.folder / SENTENCE).read_text())
+        return _file(step)
+
     def _identity(self, file: File, info: DataInfo) -> dict[str, JSON]:
         scaling = self.scaling.model_dump(mode="json")
         return {"model": file.sha256, "data": info.digest, "scaling": scaling}
@@ -343,7 +444,9 @@ class Chain:
         return info
 
     def _note(self, name: str, step: CachedStep, note: str = "") -> None:
-        self.steps.append(Step(name=name, seconds=step.seconds, cached=step.cached, note=note))
+        self.steps.append(
+            Step(name=name, seconds=step.seconds, cached=step.cached, spared=step.spared, note=note)
+        )
 
 
 def _trains(plans: Sequence[LayerPlan]) -> bool:
@@ -353,6 +456,15 @@ def _trains(plans: Sequence[LayerPlan]) -> bool:
 def _file(step: CachedStep) -> File:
     path, grids = step.folder / MODEL, step.folder / GRIDS
     return File(path, sha256_file(path), grids if grids.exists() else None)
+
+
+def _samples_key(samples: int) -> dict[str, JSON]:
+    return {"samples": samples} if samples else {}
+
+
+def _clipping_key(plan: LayerPlan) -> list[str]:
+    """The algorithm where it shows in the quantized file; that of gptq is made from minMax's."""
+    return [plan.algorithm.value] if plan.algorithm in CLIPPING else []
 
 
 def _grids_key(file: File) -> dict[str, JSON]:

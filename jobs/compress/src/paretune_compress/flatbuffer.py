@@ -14,6 +14,8 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 from paretune_contract.failure import Reason, StageError
 
+from . import sparse
+
 Model = Any
 Operator = Any
 Tensor = Any
@@ -131,7 +133,10 @@ def is_constant(model: Model, index: int) -> bool:
 def constant(model: Model, index: int) -> Array | None:
     """Values of a constant tensor in its stored layout (int4 unpacked to int8); None for activations.
 
-    The array may be a read-only view of the model.
+    What is stored sparsely comes with its zeros. The array may be a read-only view of the model.
+
+    Raises:
+        StageError: MODEL_UNREADABLE when the tensor is stored sparsely in a form that is not known.
     """
     if not is_constant(model, index):
         return None
@@ -141,6 +146,8 @@ def constant(model: Model, index: int) -> Array | None:
         return None
     raw = np.ascontiguousarray(np.asarray(model.buffers[tensor.buffer].data, np.uint8))
     dims = shape(tensor)
+    if tensor.sparsity is not None:
+        return _decoded(tensor, raw)
     if kind == "INT4":
         return _unpack_int4(raw, int(np.prod(dims))).reshape(dims)
     values: Array = raw.view(NUMPY_TYPES[kind]).reshape(dims)
@@ -154,11 +161,13 @@ def set_constant(model: Model, index: int, value: Array) -> None:
     gets one of its own.
 
     Raises:
-        ValueError: when shape or type differ from the tensor's.
+        ValueError: when shape or type differ from the tensor's, or it is stored sparsely.
     """
     graph = model.subgraphs[0]
     tensor = graph.tensors[index]
     kind = type_name(tensor)
+    if tensor.sparsity is not None:
+        raise ValueError(f"tensor {index} is stored sparsely")
     if value.shape != shape(tensor) or value.dtype != np.dtype(NUMPY_TYPES[kind]):
         raise ValueError(
             f"tensor {index} is {kind}{list(shape(tensor))}, the new value {value.dtype}{list(value.shape)}"
@@ -189,6 +198,16 @@ def _bring_inside(buffer: Any, data: bytes) -> None:
             raise ValueError(f"a buffer ends at byte {buffer.offset + buffer.size} of {len(data)}")
         buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
         buffer.offset = buffer.size = 0
+
+
+def _decoded(tensor: Tensor, raw: Array) -> Array:
+    dtype = np.int8 if type_name(tensor) == "INT4" else NUMPY_TYPES[type_name(tensor)]
+    try:
+        return sparse.decode(raw, dtype, shape(tensor), tensor.sparsity)
+    except ValueError as error:
+        raise StageError(
+            Reason.MODEL_UNREADABLE, f"tensor {tensor_name(tensor)!r} cannot be read: {error}"
+        ) from error
 
 
 def _unpack_int4(raw: Array, n: int) -> Array:

@@ -8,6 +8,7 @@ from paretune_contract.failure import Reason, StageError
 from paretune_contract.model import LayerInfo
 from paretune_contract.settings import (
     INTEGER_SCHEMES,
+    Algorithm,
     Clustering,
     ClusteringStage,
     Granularity,
@@ -16,12 +17,19 @@ from paretune_contract.settings import (
     Scheme,
     Settings,
     Sparsity,
+    SparsityEncoding,
     SparsityPattern,
 )
 
 TWO_OF_FOUR_SHARE = 0.5
 KEPT_OPERATORS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"})
 """Operators for which every quantization scheme must work; others are quantized where the tool can."""
+REACHED = {
+    Algorithm.OCTAV: KEPT_OPERATORS,
+    Algorithm.MSE: KEPT_OPERATORS,
+    Algorithm.GPTQ: frozenset({"CONV_2D", "FULLY_CONNECTED"}),
+}
+"""Operators whose weights an algorithm quantizes; minMax takes the others."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class LayerPlan:
     A layer that cannot be pruned has the default `sparsity`, one that cannot be clustered the default
     `clustering`. `scheme` is the scheme as the layer takes it: int8 where int4 is asked and the operator has
     none, or where the layer is tiny and no override insists. `aware`: its weights are trained as integers.
+    `algorithm` is what was asked, and `reached` says whether it can quantize the layer's operator.
     """
 
     layer: LayerInfo
@@ -39,6 +48,12 @@ class LayerPlan:
     sparsity: Sparsity
     clustering: Clustering
     aware: bool = False
+    algorithm: Algorithm = Algorithm.MIN_MAX
+
+    @property
+    def reached(self) -> bool:
+        """Whether an algorithm other than minMax is asked, and quantizes this operator."""
+        return self.layer.operator in REACHED.get(self.algorithm, ())
 
     @property
     def zeros(self) -> float:
@@ -76,7 +91,8 @@ def resolve_layers(
 
     Raises:
         StageError: LAYER_NOT_FOUND when an override matches no layer; NO_EFFECT when no layer that it
-            matches can take it, or when integers shall be clustered and there are none.
+            matches can take it, when integers shall be clustered and there are none, or when integers shall
+            be stored sparsely.
     """
     base = settings.quantization
     # Four bits ruin a stem or a last layer and save next to nothing there: only an override asks for them.
@@ -114,6 +130,13 @@ def resolve_layers(
                 Reason.NO_EFFECT,
                 f"clustering.stage is int8, but quantization.scheme {plan.scheme.value} leaves no integers "
                 f"in {plan.layer.name!r}; integer schemes are dynamic, int8, int16x8 and int4",
+            )
+        if settings.sparsity.encoding is SparsityEncoding.SPARSE and plan.scheme in INTEGER_SCHEMES:
+            raise StageError(
+                Reason.NO_EFFECT,
+                f"sparsity.encoding is sparse, but the weights of {plan.layer.name!r} are integers "
+                f"(quantization.scheme {plan.scheme.value}), which LiteRT does not run from a sparse file; "
+                "expected scheme none or float16 in all layers, or encoding dense",
             )
     return plans
 
@@ -171,7 +194,8 @@ def _plan(layer: LayerInfo, q: Quantization, s: Sparsity, c: Clustering) -> Laye
     if scheme is Scheme.DYNAMIC and layer.operator == "DEPTHWISE_CONV_2D":
         granularity = Granularity.CHANNEL  # the runtime's kernel reads one scale for each channel, or rubbish
     aware = layer.trainable and scheme in INTEGER_SCHEMES and q.training is QuantizationTraining.AWARE
-    return LayerPlan(layer, scheme, granularity, sparsity, c if clustered else Clustering(), aware)
+    algorithm = q.algorithm if scheme in INTEGER_SCHEMES and not aware else Algorithm.MIN_MAX
+    return LayerPlan(layer, scheme, granularity, sparsity, c if clustered else Clustering(), aware, algorithm)
 
 
 def _must_take(
@@ -203,6 +227,15 @@ def _must_take(
             Reason.NO_EFFECT,
             f"{field}.quantization.training: no gradient reaches the weights of any of these layers, so none "
             "can be trained as integers",
+        )
+    algorithm = quantization.algorithm if quantization is not None else Algorithm.MIN_MAX
+    if algorithm is not Algorithm.MIN_MAX and not any(p.reached for p in plans):
+        found = ", ".join(sorted({p.layer.operator for p in plans})) or "none"
+        raise StageError(
+            Reason.NO_EFFECT,
+            f"{field}.quantization.algorithm: {algorithm.value} quantizes "
+            f"{', '.join(sorted(REACHED[algorithm]))}, and of the layers ({found}) it reaches none; expected "
+            f"{Algorithm.MIN_MAX.value}",
         )
     int4 = quantization is not None and quantization.scheme is Scheme.INT4
     if int4 and not any(p.scheme is Scheme.INT4 for p in plans):

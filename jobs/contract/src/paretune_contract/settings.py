@@ -48,6 +48,15 @@ class QuantizationTraining(StrEnum):
     AWARE = "aware"
 
 
+class Algorithm(StrEnum):
+    """How the integers of a weight are chosen when a float network is quantized."""
+
+    MIN_MAX = "minMax"  # the nearest, on a scale that reaches to the largest weight; see `Quantization`
+    OCTAV = "octav"  # the nearest, on a scale that clips large weights (Sakr et al. 2022)
+    MSE = "mse"  # the nearest, on a scale that follows from the weights' root mean square
+    GPTQ = "gptq"  # on the scale of minMax, each taking up the errors of those before (Frantar et al. 2022)
+
+
 class InputOutput(StrEnum):
     """Type of the model's inputs and outputs after static quantization."""
 
@@ -67,8 +76,26 @@ class SparsityPattern(StrEnum):
 
 LEVELED_PATTERNS = frozenset({SparsityPattern.UNSTRUCTURED, SparsityPattern.BLOCK, SparsityPattern.CHANNEL})
 """Patterns with a level."""
+PATTERNS_WITH_ZEROS = frozenset(
+    {SparsityPattern.UNSTRUCTURED, SparsityPattern.TWO_OF_FOUR, SparsityPattern.BLOCK}
+)
+"""Patterns that leave zeros in the file."""
 DIVISIBLE_PATTERNS = frozenset({SparsityPattern.UNSTRUCTURED, SparsityPattern.BLOCK})
 """Patterns whose level may differ from layer to layer: 2:4 has none, and channels go through many layers."""
+
+
+class LevelOf(StrEnum):
+    """What the level of pattern channel is a share of."""
+
+    CHANNELS = "channels"
+    MACS = "macs"  # of the multiply-accumulates of one inference
+
+
+class SparsityEncoding(StrEnum):
+    """How the file holds weights with zeros among them."""
+
+    DENSE = "dense"
+    SPARSE = "sparse"  # the values that are not zero, and their places; float weights only
 
 
 class ClusteringStage(StrEnum):
@@ -107,6 +134,24 @@ class Quantization(Document):
         description="Mean bits of a weight in the layers that take int4, above 4: some of them stay int8. "
         "For scheme int4 with allocation sensitivity; 0: all of them are int4.",
     )
+    algorithm: Algorithm = Field(
+        Algorithm.MIN_MAX,
+        description="How weights become integers; integer schemes without training aware only. minMax: the "
+        "nearest integers, on a scale that reaches to the largest weight, and with four bits to where the "
+        "squared error is least. octav, mse: on a scale that clips the largest weights. gptq: on the scale "
+        "of minMax, rounded so that the layer's outputs on dataset.calibration change least. Layers that an "
+        "algorithm does not reach take minMax.",
+    )
+    calibration_samples: Annotated[int, Field(ge=0, le=65_536)] = Field(
+        0,
+        description="Samples that set the ranges of activations, evenly spread over dataset.calibration; 0: "
+        "all of it, at most 512. Static schemes only.",
+    )
+    bias_correction: bool = Field(
+        False,
+        description="Biases take up the mean error of each layer's outputs on dataset.calibration. Integer "
+        "schemes only, and not for weights that are trained as integers (training aware, or a rate).",
+    )
 
     @field_validator("bits")
     @classmethod
@@ -126,6 +171,16 @@ class Sparsity(Document):
         0.0,
         description="Share of zeros in the pruned layers, for pattern channel the share of channels that are "
         "removed; 2:4 has none (it is one half).",
+    )
+    level_of: LevelOf = Field(
+        LevelOf.CHANNELS,
+        description="For pattern channel. macs: so many channels go, of all layers alike, that this share of "
+        "the model's multiply-accumulates goes with them.",
+    )
+    encoding: SparsityEncoding = Field(
+        SparsityEncoding.DENSE,
+        description="sparse: the file holds the weights without their zeros, wherever that is smaller; for "
+        "schemes none and float16 and patterns that leave zeros, run by litert only.",
     )
 
 
@@ -206,15 +261,21 @@ class Settings(Document):
             mean = f" at {q.bits:g} bits a weight" if q.bits else ""
             aware = ", quantization-aware" if q.training is QuantizationTraining.AWARE else ""
             io = ", int8 inputs" if q.io is InputOutput.INT8 else ""
-            words.append(f"{q.scheme.value}{mean}{tensor}{aware}{io}")
+            by = f" by {q.algorithm.value}" if q.algorithm is not Algorithm.MIN_MAX else ""
+            corrected = ", biases corrected" if q.bias_correction else ""
+            samples = f", {q.calibration_samples} calibration samples" if q.calibration_samples else ""
+            words.append(f"{q.scheme.value}{mean}{tensor}{by}{aware}{corrected}{samples}{io}")
         if self.sparsity.pattern is SparsityPattern.UNSTRUCTURED:
             words.append(f"{self.sparsity.level:.0%} sparse")
         elif self.sparsity.pattern is SparsityPattern.BLOCK:
             words.append(f"{self.sparsity.level:.0%} sparse in blocks of four")
         elif self.sparsity.pattern is SparsityPattern.CHANNEL:
-            words.append(f"{self.sparsity.level:.0%} of channels removed")
+            whole = "MACs" if self.sparsity.level_of is LevelOf.MACS else "channels"
+            words.append(f"{self.sparsity.level:.0%} of {whole} removed")
         elif self.sparsity.pattern is SparsityPattern.TWO_OF_FOUR:
             words.append("2:4 sparse")
+        if self.sparsity.encoding is SparsityEncoding.SPARSE:
+            words.append("stored sparsely")
         if self.clustering.stage is not ClusteringStage.NONE:
             words.append(f"{self.clustering.clusters} clusters ({self.clustering.stage.value})")
         if self.allocation is Allocation.SENSITIVITY:
@@ -232,7 +293,11 @@ def _normalised(data: dict[str, Any]) -> dict[str, Any]:
     out["rate"] = _rate(data.get("rate"), out["quantization"])
     rated = out["rate"].ratio > 0
     if rated:  # zeros and levels come out of the training itself, which trains integers anyway
-        own = {"granularity": Granularity.TENSOR, "training": QuantizationTraining.NONE}
+        own = {
+            "granularity": Granularity.TENSOR,
+            "training": QuantizationTraining.NONE,
+            "algorithm": Algorithm.MIN_MAX,
+        }
         out["quantization"] = out["quantization"].model_copy(update=own)
         out["clustering"] = Clustering()
         if out["sparsity"].pattern is not SparsityPattern.CHANNEL:
@@ -244,7 +309,34 @@ def _normalised(data: dict[str, Any]) -> dict[str, Any]:
     if isinstance(layers, list | tuple):
         found = (_normalised_layer(layer, rated) for layer in layers)
         out["layers"] = [layer for layer in found if layer is not None]
+    _check_bias_correction(out)
     return out
+
+
+def _check_bias_correction(parts: dict[str, Any]) -> None:
+    """Trained integers come with biases of their own, which nobody but the training should move."""
+    if not parts["quantization"].bias_correction:
+        return
+    aware = [
+        field
+        for field, q in (
+            ("quantization", parts["quantization"]),
+            *((f"layers[{i}].quantization", layer.quantization) for i, layer in enumerate(_layers(parts))),
+        )
+        if q is not None and q.training is QuantizationTraining.AWARE
+    ]
+    trained = f"rate.ratio is {parts['rate'].ratio:g}" if parts["rate"].ratio else ""
+    trained = trained or (f"{aware[0]}.training is aware" if aware else "")
+    if trained:
+        raise ValueError(
+            f"quantization.biasCorrection is true, and {trained}: these weights are trained as integers, and "
+            "their biases with them; leave one of both out"
+        )
+
+
+def _layers(parts: dict[str, Any]) -> list[LayerSettings]:
+    layers = parts.get("layers")
+    return [layer for layer in layers if isinstance(layer, LayerSettings)] if isinstance(layers, list) else []
 
 
 def _normalised_layer(data: Any, rated: bool) -> Any:
@@ -252,32 +344,46 @@ def _normalised_layer(data: Any, rated: bool) -> Any:
     layer = data if isinstance(data, LayerSettings) else LayerSettings.model_validate(data)
     parts = {key: getattr(layer, key) for key in _PARTS}
     if parts["quantization"] is not None:  # inputs and outputs, and means over the layers, are the model's
-        whole: dict[str, Any] = {"io": InputOutput.FLOAT32, "bits": 0.0}
+        whole: dict[str, Any] = {
+            "io": InputOutput.FLOAT32,
+            "bits": 0.0,
+            "calibration_samples": 0,
+            "bias_correction": False,
+        }
         if rated:
-            whole["training"] = QuantizationTraining.NONE
+            whole |= {"training": QuantizationTraining.NONE, "algorithm": Algorithm.MIN_MAX}
         parts["quantization"] = parts["quantization"].model_copy(update=whole)
+    if parts["sparsity"] is not None:  # one encoding for the whole file
+        dense = {"encoding": SparsityEncoding.DENSE}
+        parts["sparsity"] = parts["sparsity"].model_copy(update=dense)
     given = {key: _PARTS[key](part) for key, part in parts.items() if part is not None}
     return LayerSettings(match=layer.match, **given) if given else None
 
 
 def _quantization(data: Any) -> Quantization:
     q = Quantization.model_validate(data or {})
+    aware = q.scheme in INTEGER_SCHEMES and q.training is QuantizationTraining.AWARE
     return Quantization(
         scheme=q.scheme,
         granularity=q.granularity if q.scheme in INTEGER_SCHEMES else Granularity.CHANNEL,
         training=q.training if q.scheme in INTEGER_SCHEMES else QuantizationTraining.NONE,
         io=q.io if q.scheme in STATIC_SCHEMES else InputOutput.FLOAT32,
         bits=min(round(q.bits, 3), 7.999) if q.scheme is Scheme.INT4 and q.bits > FEWEST_BITS else 0.0,
+        algorithm=q.algorithm if q.scheme in INTEGER_SCHEMES and not aware else Algorithm.MIN_MAX,
+        calibration_samples=q.calibration_samples if q.scheme in STATIC_SCHEMES else 0,
+        bias_correction=q.bias_correction and q.scheme in INTEGER_SCHEMES,
     )
 
 
 def _sparsity(data: Any) -> Sparsity:
     s = Sparsity.model_validate(data or {})
     level = min(round(s.level, 6), 0.999999)
+    encoding = s.encoding if s.pattern in PATTERNS_WITH_ZEROS else SparsityEncoding.DENSE
+    level_of = s.level_of if s.pattern is SparsityPattern.CHANNEL else LevelOf.CHANNELS
     if s.pattern in LEVELED_PATTERNS and level > 0:
-        return Sparsity(pattern=s.pattern, level=level)
+        return Sparsity(pattern=s.pattern, level=level, level_of=level_of, encoding=encoding)
     if s.pattern is SparsityPattern.TWO_OF_FOUR:
-        return Sparsity(pattern=s.pattern)
+        return Sparsity(pattern=s.pattern, encoding=encoding)
     return Sparsity()
 
 

@@ -8,13 +8,18 @@ from paretune_contract.base import Document, Line, Sentence, TolerantDocument
 from paretune_contract.dataset import Uri
 from paretune_contract.quantity import DURATION_PATTERN, SIZE_PATTERN, seconds
 from paretune_contract.settings import (
+    INTEGER_SCHEMES,
+    STATIC_SCHEMES,
+    Algorithm,
     Allocation,
     ClusteringStage,
     Granularity,
     InputOutput,
     LayerSettings,
+    LevelOf,
     QuantizationTraining,
     Scheme,
+    SparsityEncoding,
     SparsityPattern,
 )
 from paretune_contract.summary import Digest, IntakeSummary
@@ -259,6 +264,9 @@ RUNNABLE: Mapping[Runtime, frozenset[Scheme]] = {
 """What each runtime executes: TFLM has no dynamic-range kernels; the Ethos-U maps int8 and int16 activations
 onto the NPU and int4 crashes its compiler; the Edge TPU compiler takes full int8 models only."""
 
+SPARSE_RUNTIMES = frozenset({Runtime.LITERT})
+"""Runtimes that execute sparse files: TFLM has no DENSIFY, and compilers for accelerators take integers."""
+
 
 def target_rules(is_ethos: str) -> tuple[dict[str, Any], ...]:
     """CEL rules for `target` beside a `runtime`."""
@@ -312,6 +320,9 @@ class Device(Document):
 _SET: dict[str, Any] = {CRD: {"x-kubernetes-list-type": "set"}}
 
 
+CalibrationSamples = Annotated[int, Field(ge=0, le=65_536)]
+
+
 class QuantizationSpace(Document):
     """Number formats to try. Absent lists mean all that model, data and devices allow."""
 
@@ -339,10 +350,43 @@ class QuantizationSpace(Document):
         description="Type of the model's inputs and outputs after static quantization; absent: float32.",
         json_schema_extra=_SET,
     )
+    algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1, max_length=4), Distinct] = Field(
+        (Algorithm.MIN_MAX,),
+        description="How weights become integers after all training: minMax (the nearest, on a scale that "
+        "reaches to the largest weight, and with four bits to where the squared error is least), octav, mse "
+        "(on scales that clip the largest weights), gptq (rounded so that outputs on dataset.calibration "
+        "change least; convolutions and dense layers). Absent: minMax.",
+        json_schema_extra=_SET,
+    )
+    calibration_samples: Annotated[
+        tuple[CalibrationSamples, ...], Field(min_length=1, max_length=8), Distinct
+    ] = Field(
+        (0,),
+        description="Numbers of samples that set the ranges of static quantization, evenly spread over "
+        "dataset.calibration; 0, which absent means: all of it, at most 512.",
+        json_schema_extra=_SET,
+    )
+    bias_correction: Annotated[tuple[bool, ...], Field(min_length=1, max_length=2), Distinct] = Field(
+        (False,),
+        description="Whether biases take up the mean error of each layer's outputs on dataset.calibration; "
+        "integer schemes only, and never where weights are trained as integers. Absent: [false].",
+        json_schema_extra=_SET,
+    )
 
 
 class SparsitySpace(Document):
     """Patterns of zeros to try; they need `dataset.train`."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!has(self.encodings) || !('sparse' in self.encodings) || !has(self.patterns) || "
+                "self.patterns.exists(p, p in ['unstructured', '2:4', '1x4'])",
+                "sparse files need zeros: one of unstructured, 2:4, 1x4 among space.sparsity.patterns",
+                ".encodings",
+            )
+        )
+    )
 
     patterns: Annotated[tuple[SparsityPattern, ...], Field(min_length=1, max_length=5), Distinct] = Field(
         (
@@ -359,6 +403,17 @@ class SparsitySpace(Document):
     max: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.9,
         description="Largest share of zeros in the pruned layers, or of removed channels; absent: 0.9.",
+    )
+    level_of: LevelOf = Field(
+        LevelOf.CHANNELS,
+        description="What the level of pattern channel is a share of: channels, or macs (so many channels "
+        "go, of all layers alike, that this share of the multiply-accumulates goes); absent: channels.",
+    )
+    encodings: Annotated[tuple[SparsityEncoding, ...], Field(min_length=1, max_length=2), Distinct] = Field(
+        (SparsityEncoding.DENSE,),
+        description="dense, sparse (schemes none and float16 with half of zeros or more: the file holds the "
+        "weights without their zeros; for litert, whose ARM kernels skip them); absent: dense.",
+        json_schema_extra=_SET,
     )
 
 
@@ -456,6 +511,18 @@ _LAYER_RULES = rules(
         ".quantization.bits",
     ),
     rule(
+        "!has(self.quantization) || !has(self.quantization.calibrationSamples) || "
+        "self.quantization.calibrationSamples == 0",
+        "one calibration is for the whole model; expected in space.quantization.calibrationSamples",
+        ".quantization.calibrationSamples",
+    ),
+    rule(
+        "!has(self.quantization) || !has(self.quantization.biasCorrection) || "
+        "!self.quantization.biasCorrection",
+        "biases are corrected in the whole model; expected in space.quantization.biasCorrection",
+        ".quantization.biasCorrection",
+    ),
+    rule(
         "!has(self.sparsity) || !has(self.sparsity.pattern) || !(self.sparsity.pattern in ['unstructured', "
         "'1x4']) || has(self.sparsity.level) && self.sparsity.level > 0.0",
         "patterns unstructured and 1x4 need a level above 0; expected such as 0.5",
@@ -471,6 +538,11 @@ _LAYER_RULES = rules(
         "!has(self.sparsity) || !has(self.sparsity.pattern) || self.sparsity.pattern != 'channel'",
         "channels tie layers together: pattern channel is for the whole model, in space.sparsity.patterns",
         ".sparsity.pattern",
+    ),
+    rule(
+        "!has(self.sparsity) || !has(self.sparsity.encoding) || self.sparsity.encoding == 'dense'",
+        "the encoding is the whole file's; expected in space.sparsity.encodings",
+        ".sparsity.encoding",
     ),
     rule(
         "!has(self.clustering) || !has(self.clustering.stage) || self.clustering.stage == 'none' || "
@@ -650,6 +722,63 @@ def _runs(device: str, spec: str) -> str:
     return "(" + " || ".join(able) + ")"
 
 
+_NOT_SPARSE = (
+    "!has(self.space) || !has(self.space.sparsity) || !has(self.space.sparsity.encodings) || "
+    "!('sparse' in self.space.sparsity.encodings)"
+)
+
+
+def _number_rules() -> Iterator[dict[str, Any]]:
+    """Rules on how the numbers of quantization are chosen: what that needs, and what it does not go with."""
+    some = "!has(self.space) || !has(self.space.quantization) || !has(self.space.quantization.{0}) || {1}"
+    asked = (
+        ("algorithms", "self.space.quantization.algorithms.all(a, a == 'minMax')", INTEGER_SCHEMES),
+        ("calibrationSamples", "self.space.quantization.calibrationSamples.all(n, n == 0)", STATIC_SCHEMES),
+        ("biasCorrection", "!(true in self.space.quantization.biasCorrection)", INTEGER_SCHEMES),
+    )
+    for field, none, schemes in asked:
+        names = [s.value for s in Scheme if s in schemes]
+        yield rule(
+            some.format(field, none) + " || !has(self.space.quantization.schemes) || "
+            f"self.space.quantization.schemes.exists(s, s in {names})",
+            f"{field} need one of {', '.join(names)} among space.quantization.schemes",
+            f".space.quantization.{field}",
+        )
+    needs = (
+        ("algorithms", "!('gptq' in self.space.quantization.algorithms)", "gptq"),
+        (asked[1][0], asked[1][1], "a number of calibration samples"),
+        (asked[2][0], asked[2][1], "bias correction"),
+    )
+    for field, none, what in needs:
+        yield rule(
+            "has(self.dataset.calibration) || " + some.format(field, none),
+            f"{what} needs dataset.calibration; give it, or leave it out",
+            f".space.quantization.{field}",
+        )
+    yield rule(
+        some.format(*asked[2][:2]) + " || (!has(self.space.quantization.training) || "
+        "'none' in self.space.quantization.training) && (!has(self.space.rate) || "
+        "!has(self.space.rate.stages) || 'none' in self.space.rate.stages)",
+        "biases of weights that are trained as integers are not corrected; expected none among "
+        "space.quantization.training and space.rate.stages, or biasCorrection left out",
+        ".space.quantization.biasCorrection",
+    )
+    yield rule(
+        some.format(*asked[2][:2]) + " || !has(self.space.layers) || self.space.layers.all(l, "
+        "!has(l.quantization) || !has(l.quantization.training) || l.quantization.training != 'aware')",
+        "biases of weights that are trained as integers are not corrected, and a layer trains some; leave "
+        "biasCorrection out, or training aware",
+        ".space.quantization.biasCorrection",
+    )
+    yield rule(
+        "has(self.dataset.calibration) || !has(self.space) || !has(self.space.layers) || "
+        "self.space.layers.all(l, !has(l.quantization) || !has(l.quantization.algorithm) || "
+        "l.quantization.algorithm != 'gptq')",
+        "gptq in a layer needs dataset.calibration; give it, or leave gptq out",
+        ".space.layers",
+    )
+
+
 def _spec_rules(schema: dict[str, Any]) -> None:
     """Rules that look at several sections, and the ones that keep accepted studies as they are."""
     schema[RULES] = [
@@ -676,6 +805,25 @@ def _spec_rules(schema: dict[str, Any]) -> None:
             "!has(self.space.sparsity.patterns) || self.space.sparsity.patterns.all(p, p == 'none')",
             "sparsity needs dataset.train for fine-tuning; give it, or leave sparsity out",
             ".space.sparsity.patterns",
+        ),
+        rule(
+            f"{_NOT_SPARSE} || has(self.dataset.train)",
+            "sparse files need zeros, and zeros dataset.train for fine-tuning; give it, or leave sparse out",
+            ".space.sparsity.encodings",
+        ),
+        rule(
+            f"{_NOT_SPARSE} || !has(self.space.quantization) || !has(self.space.quantization.schemes) || "
+            "self.space.quantization.schemes.exists(s, s in ['none', 'float16'])",
+            "sparse files hold float weights: none or float16 among space.quantization.schemes",
+            ".space.sparsity.encodings",
+        ),
+        rule(
+            f"{_NOT_SPARSE} || !has(self.devices) || "
+            "self.devices.all(d, has(d.pool) || !has(d.runtime) || d.runtime in "
+            f"{sorted(r.value for r in SPARSE_RUNTIMES)})",
+            "the runtime of a device reads dense files only; expected litert on all devices, or leave sparse "
+            "out",
+            ".space.sparsity.encodings",
         ),
         rule(
             "has(self.dataset.train) || !has(self.space) || !has(self.space.clustering) || "
@@ -731,6 +879,7 @@ def _spec_rules(schema: dict[str, Any]) -> None:
             "int8 inputs need one of int8, int16x8, int4 among space.quantization.schemes",
             ".space.quantization.io",
         ),
+        *_number_rules(),
         rule(
             "!has(self.space) || !has(self.space.clustering) || !has(self.space.clustering.stages) || "
             "!('int8' in self.space.clustering.stages) || !has(self.space.quantization) || "

@@ -8,6 +8,7 @@ from typing import Any
 from paretune_contract.dataset import DataRequest, Scaling, Split
 from paretune_contract.settings import (
     STATIC_SCHEMES,
+    Algorithm,
     Allocation,
     ClusteringStage,
     QuantizationTraining,
@@ -102,6 +103,10 @@ def _needs(settings: Settings) -> Iterator[tuple[Split, str]]:
     for q, s, c in parts:
         if q is not None and q.scheme in STATIC_SCHEMES:
             yield Split.CALIBRATION, q.scheme.value
+        if q is not None and q.algorithm is Algorithm.GPTQ:
+            yield Split.CALIBRATION, "gptq"
+        if q is not None and q.bias_correction:
+            yield Split.CALIBRATION, "bias correction"
         if q is not None and q.training is QuantizationTraining.AWARE:
             yield Split.TRAIN, "quantization-aware training"
         if s is not None and s.pattern is not SparsityPattern.NONE:

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from paretune_contract.settings import Scheme
+from paretune_contract.settings import Scheme, SparsityEncoding
 
 from ..api import DevicePool, OptimizationStudy, Runtime
 from ..api.meta import LabelSelector
-from ..api.study import DEFAULT_POOL, RUNNABLE, Device, DeviceStatus, QuantizationSpace
+from ..api.study import DEFAULT_POOL, RUNNABLE, SPARSE_RUNTIMES, Device, DeviceStatus, QuantizationSpace
 
 DEFAULT_DEVICE_POOL = "default"
 """The DevicePool on which the pool `cpu` and estimators run; the chart creates it."""
@@ -158,7 +158,15 @@ def _allowed(cluster: Cluster) -> str:
 
 
 def _runtimes(study: OptimizationStudy, cluster: Cluster) -> Iterator[Refusal]:
-    """Schemes that the manifest lists by name must run on every device; what is left open is withheld."""
+    """What the manifest lists by name must run on every device; what is left open is withheld."""
+    if SparsityEncoding.SPARSE in study.spec.space.sparsity.encodings:
+        for name, device in devices(study, cluster).items():
+            if device.runtime not in SPARSE_RUNTIMES:
+                yield Refusal(
+                    "RuntimeMismatch",
+                    f"spec.space.sparsity.encodings: device {name} (pool {device.pool}, runtime "
+                    f"{device.runtime.value}) reads dense files only; leave sparse out",
+                )
     schemes = study.spec.space.quantization.schemes
     if set(schemes) == set(QuantizationSpace().schemes):
         return

@@ -12,19 +12,23 @@ from paretune_contract.settings import (
     DIVISIBLE_PATTERNS,
     INTEGER_SCHEMES,
     LEVELED_PATTERNS,
+    PATTERNS_WITH_ZEROS,
     STATIC_SCHEMES,
+    Algorithm,
     Allocation,
     Clustering,
     ClusteringStage,
     Granularity,
     InputOutput,
     LayerSettings,
+    LevelOf,
     Quantization,
     QuantizationTraining,
     Rate,
     Scheme,
     Settings,
     Sparsity,
+    SparsityEncoding,
     SparsityPattern,
 )
 
@@ -38,6 +42,8 @@ Choose = Callable[[str, Sequence[Any]], Any]
 
 COUNTABLE = 10**6
 INT4_LEVELS = 16
+LEAST_ENCODED = 0.5
+"""Share of zeros from which float32 weights are smaller in a sparse file; above it, float16 ones are, too."""
 
 BASELINE = Settings()
 """The untouched model."""
@@ -69,8 +75,14 @@ class SearchSpace:
         granularities: scopes of weight scales, for integer schemes.
         trainings: whether weights are fine-tuned as integers, for integer schemes.
         ios: types of inputs and outputs, for static schemes.
+        algorithms: how weights become integers, for integer schemes whose integers are not trained.
+        calibration_samples: ascending numbers of samples for static schemes, 0 (all of them) the last.
+        bias_corrections: whether biases take up mean errors, for integer schemes whose integers are not
+            trained.
         patterns: sparsity patterns.
         levels: ascending shares of zeros or of channels, for patterns that have a level.
+        level_of: what the level of pattern channel is a share of.
+        encodings: how the file holds zeros, for float schemes and patterns that leave half of zeros or more.
         stages: clustering stages.
         clusters: descending numbers of distinct weights.
         allocations: how levels, clusters and 4-bit weights are divided among the layers.
@@ -87,8 +99,13 @@ class SearchSpace:
     granularities: tuple[Granularity, ...] = (Granularity.CHANNEL,)
     trainings: tuple[QuantizationTraining, ...] = (QuantizationTraining.NONE,)
     ios: tuple[InputOutput, ...] = (InputOutput.FLOAT32,)
+    algorithms: tuple[Algorithm, ...] = (Algorithm.MIN_MAX,)
+    calibration_samples: tuple[int, ...] = (0,)
+    bias_corrections: tuple[bool, ...] = (False,)
     patterns: tuple[SparsityPattern, ...] = (SparsityPattern.NONE,)
     levels: tuple[float, ...] = ()
+    level_of: LevelOf = LevelOf.CHANNELS
+    encodings: tuple[SparsityEncoding, ...] = (SparsityEncoding.DENSE,)
     stages: tuple[ClusteringStage, ...] = (ClusteringStage.NONE,)
     clusters: tuple[int, ...] = ()
     allocations: tuple[Allocation, ...] = (Allocation.UNIFORM,)
@@ -234,10 +251,11 @@ class SearchSpace:
             whole = tuple(p for p in self.patterns if p in (SparsityPattern.NONE, SparsityPattern.CHANNEL))
             narrowed: dict[str, Any] = {"pattern": pick("sparsity/rated", whole or (SparsityPattern.NONE,))}
             if narrowed["pattern"] in LEVELED_PATTERNS:
-                narrowed["level"] = pick("level", self.levels)
+                narrowed |= {"level": pick("level", self.levels), "level_of": self.level_of}
             quantization["granularity"] = Granularity.TENSOR
             if scheme in STATIC_SCHEMES:
                 quantization["io"] = pick("io", self.ios)
+                quantization["calibration_samples"] = pick("calibrationSamples", self.calibration_samples)
             return {
                 "quantization": Quantization(**quantization),
                 "sparsity": Sparsity(**narrowed),
@@ -248,6 +266,8 @@ class SearchSpace:
         sparsity: dict[str, Any] = {"pattern": pick("sparsity", self.patterns)}
         if sparsity["pattern"] in LEVELED_PATTERNS:
             sparsity["level"] = pick("level", self.levels)
+        sparsity["encoding"] = pick("encoding", self._encodings(scheme, **sparsity))
+        sparsity["level_of"] = self.level_of
 
         domain = _domain(scheme)
         clusters = self._clusters(scheme)
@@ -268,8 +288,13 @@ class SearchSpace:
                 quantization["granularity"] = Granularity.TENSOR
             else:
                 quantization["granularity"] = pick("granularity", self.granularities)
+            if quantization["training"] is QuantizationTraining.NONE:
+                name, algorithms = self._algorithms(clustering["stage"])
+                quantization["algorithm"] = pick(name, algorithms)
+                quantization["bias_correction"] = pick("biasCorrection", self.bias_corrections)
         if scheme in STATIC_SCHEMES:
             quantization["io"] = pick("io", self.ios)
+            quantization["calibration_samples"] = pick("calibrationSamples", self.calibration_samples)
         return {
             "quantization": Quantization(**quantization),
             "sparsity": Sparsity(**sparsity),
@@ -277,10 +302,27 @@ class SearchSpace:
             "allocation": allocation,
         }
 
+    def _encodings(
+        self, scheme: Scheme, pattern: SparsityPattern, level: float = 0.0
+    ) -> tuple[SparsityEncoding, ...]:
+        """Encodings that differ: integers are always dense, and so is what would take more bytes."""
+        zeros = LEAST_ENCODED if pattern is SparsityPattern.TWO_OF_FOUR else level
+        enough = zeros > LEAST_ENCODED or (zeros == LEAST_ENCODED and scheme is Scheme.NONE)
+        if scheme in INTEGER_SCHEMES or pattern not in PATTERNS_WITH_ZEROS or not enough:
+            return (SparsityEncoding.DENSE,)
+        return self.encodings
+
     def _allocations(self, scheme: Scheme, divides: bool) -> tuple[Allocation, ...]:
         """Allocations that differ: where there is nothing to divide, all are the same."""
         mixes = scheme is Scheme.INT4 and len(self.bits) > 0
         return self.allocations if divides or mixes else (Allocation.UNIFORM,)
+
+    def _algorithms(self, stage: ClusteringStage) -> tuple[str, tuple[Algorithm, ...]]:
+        """Name and options of the algorithm; gptq would tear apart what training drew together."""
+        if stage is not ClusteringStage.TRAINING or Algorithm.GPTQ not in self.algorithms:
+            return "algorithm", self.algorithms
+        kept = tuple(a for a in self.algorithms if a is not Algorithm.GPTQ)
+        return "algorithm/clustered", kept or (Algorithm.MIN_MAX,)
 
     def _stages(self, scheme: Scheme) -> tuple[ClusteringStage, ...]:
         """Stages that have an effect with this scheme."""
@@ -306,8 +348,12 @@ def _values(settings: Settings) -> dict[str, Any]:
         "granularity": settings.quantization.granularity,
         "training": settings.quantization.training,
         "io": settings.quantization.io,
+        "algorithm": settings.quantization.algorithm,
+        "calibrationSamples": settings.quantization.calibration_samples,
+        "biasCorrection": settings.quantization.bias_correction,
         "sparsity": settings.sparsity.pattern,
         "level": settings.sparsity.level,
+        "encoding": settings.sparsity.encoding,
         "clustering": settings.clustering.stage,
         "clusters": settings.clustering.clusters,
         "allocation": settings.allocation,

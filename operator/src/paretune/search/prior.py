@@ -4,16 +4,18 @@ They need no look at the model: a study with the same space begins with the same
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from paretune_contract.settings import (
     INTEGER_SCHEMES,
     STATIC_SCHEMES,
+    Algorithm,
     Allocation,
     Clustering,
     ClusteringStage,
     Granularity,
     Quantization,
+    QuantizationTraining,
     Rate,
     Scheme,
     Settings,
@@ -98,13 +100,20 @@ def _settings(
             stage=ClusteringStage.INT8 if integer else ClusteringStage.TRAINING,
             clusters=min(space.clusters, key=lambda v: (abs(v - clusters), v)),
         )
+    training = space.trainings[-1 if aware else 0]
+    numbers: dict[str, Any] = {"calibration_samples": space.calibration_samples[-1]}
+    if training is QuantizationTraining.NONE and not ratio:
+        plain = Algorithm.MIN_MAX in space.algorithms
+        numbers["algorithm"] = Algorithm.MIN_MAX if plain else space.algorithms[0]
+        numbers["bias_correction"] = space.bias_corrections[0]
     return Settings(
         quantization=Quantization(
             scheme=scheme,
             granularity=granularity,
-            training=space.trainings[-1 if aware else 0],
+            training=training,
             bits=min(space.bits, key=lambda v: (abs(v - bits), v)) if bits and space.bits else 0.0,
             **({"io": space.ios[0]} if scheme in STATIC_SCHEMES else {}),
+            **numbers,
         ),
         rate=Rate(ratio=space.ratios[round(ratio * (len(space.ratios) - 1))])
         if ratio and space.ratios

@@ -11,7 +11,9 @@ from paretune_contract.settings import (
     DIVISIBLE_PATTERNS,
     INTEGER_SCHEMES,
     LEVELED_PATTERNS,
+    PATTERNS_WITH_ZEROS,
     STATIC_SCHEMES,
+    Algorithm,
     Allocation,
     ClusteringStage,
     Granularity,
@@ -21,13 +23,14 @@ from paretune_contract.settings import (
     QuantizationTraining,
     Scheme,
     Settings,
+    SparsityEncoding,
     SparsityPattern,
 )
 from paretune_contract.summary import IntakeSummary, ModelSummary
 
 from ..api import Runtime
-from ..api.study import RUNNABLE, RateStage, SparsitySpace, StudySpec
-from .choices import BASELINE, SearchSpace, Withheld
+from ..api.study import RUNNABLE, SPARSE_RUNTIMES, RateStage, SparsitySpace, StudySpec
+from .choices import BASELINE, LEAST_ENCODED, SearchSpace, Withheld
 
 __all__ = ["BASELINE", "SearchSpace", "SpaceError", "Withheld", "available", "pools_of"]
 
@@ -80,6 +83,7 @@ def available(
     schemes = _offer(order, why_not, lambda s: s.value, withheld) or (_fallback(given),)
     trainings = _trainings(given, schemes, withheld)
     patterns = _patterns(given, withheld)
+    encodings = _encodings(given, schemes, patterns, forced, withheld)
     stages = _stages(given, schemes, withheld)
     allocations = _allocations(given, schemes, patterns, stages, withheld)
     rated = _rated(given, schemes, forced, withheld)
@@ -93,8 +97,13 @@ def available(
         ios=_unique(spec.space.quantization.io, tuple(InputOutput))
         if STATIC_SCHEMES & set(schemes)
         else (InputOutput.FLOAT32,),
+        algorithms=_algorithms(given, schemes, withheld),
+        calibration_samples=_calibration_samples(given, schemes, withheld),
+        bias_corrections=_bias_corrections(given, schemes, withheld),
         patterns=patterns,
+        level_of=spec.space.sparsity.level_of,
         levels=_levels(spec.space.sparsity.max) if LEVELED_PATTERNS & set(patterns) else (),
+        encodings=encodings,
         stages=stages,
         clusters=_cluster_steps(spec) if set(stages) != {ClusteringStage.NONE} else (),
         allocations=allocations,
@@ -177,6 +186,61 @@ def _trainings(
     return offered or (QuantizationTraining.NONE,)
 
 
+def _algorithms(given: _Given, schemes: Sequence[Scheme], withheld: list[Withheld]) -> tuple[Algorithm, ...]:
+    def why_not(algorithm: Algorithm) -> str:
+        if algorithm is Algorithm.MIN_MAX:
+            return ""
+        if not INTEGER_SCHEMES & set(schemes):
+            return "it chooses integers, and no integer scheme is left"
+        return _why_no_gptq(given) if algorithm is Algorithm.GPTQ else ""
+
+    order = _unique(given.spec.space.quantization.algorithms, tuple(Algorithm))
+    offered = _offer(order, why_not, lambda a: f"quantization.{a.value}", withheld)
+    return offered or (Algorithm.MIN_MAX,)
+
+
+def _why_no_gptq(given: _Given) -> str:
+    if Split.CALIBRATION not in given.intake.data:
+        return "it rounds weights by what the layers make of dataset.calibration, which is absent"
+    if not {"CONV_2D", "FULLY_CONNECTED"} & set(given.model.operators):
+        found = ", ".join(given.model.operators)
+        return f"it is for CONV_2D and FULLY_CONNECTED; this model has only {found}"
+    return ""
+
+
+def _calibration_samples(
+    given: _Given, schemes: Sequence[Scheme], withheld: list[Withheld]
+) -> tuple[int, ...]:
+    calibration = given.intake.data.get(Split.CALIBRATION)
+
+    def why_not(samples: int) -> str:
+        if not samples:
+            return ""
+        if not STATIC_SCHEMES & set(schemes) or calibration is None:
+            return "it is for static quantization, and no static scheme is left"
+        if samples > calibration.samples:
+            return f"dataset.calibration has {calibration.samples:,} samples"
+        return ""
+
+    order = sorted(given.spec.space.quantization.calibration_samples, key=lambda n: n or math.inf)
+    offered = _offer(order, why_not, lambda n: f"quantization.calibrationSamples.{n}", withheld)
+    return offered or (0,)
+
+
+def _bias_corrections(given: _Given, schemes: Sequence[Scheme], withheld: list[Withheld]) -> tuple[bool, ...]:
+    def why_not(corrected: bool) -> str:
+        if not corrected:
+            return ""
+        if not INTEGER_SCHEMES & set(schemes):
+            return "it takes up what integer weights err, and no integer scheme is left"
+        if Split.CALIBRATION not in given.intake.data:
+            return "it measures errors on dataset.calibration, which is absent"
+        return ""
+
+    order = _unique(given.spec.space.quantization.bias_correction, (False, True))
+    return _offer(order, why_not, lambda _: "quantization.biasCorrection", withheld) or (False,)
+
+
 def _why_not_with_layers(scheme: Scheme, forced: tuple[LayerSettings, ...]) -> str:
     """Why a scheme for the whole model does not go with the overrides."""
     for i, layer in enumerate(forced):
@@ -246,12 +310,46 @@ def _patterns(given: _Given, withheld: list[Withheld]) -> tuple[SparsityPattern,
         if pattern in LEVELED_PATTERNS and not _levels(spec.space.sparsity.max):
             return f"space.sparsity.max is {spec.space.sparsity.max:g}"
         # Pruning without fine-tuning costs more accuracy than it is worth, so it is not offered at all.
-        seen = asked or pattern is SparsityPattern.CHANNEL  # smaller tensors show in every metric
+        shrinks = SparsityEncoding.SPARSE in spec.space.sparsity.encodings
+        seen = asked or shrinks or pattern is SparsityPattern.CHANNEL  # smaller tensors show everywhere
         return _why_no_training(given) or ("" if seen else _why_invisible(given, "sparsity"))
 
     order = _unique(spec.space.sparsity.patterns, tuple(SparsityPattern))
     offered = _offer(order, why_not, lambda p: f"sparsity.{p.value}", withheld)
     return offered or (SparsityPattern.NONE,)
+
+
+def _encodings(
+    given: _Given,
+    schemes: Sequence[Scheme],
+    patterns: Sequence[SparsityPattern],
+    forced: tuple[LayerSettings, ...],
+    withheld: list[Withheld],
+) -> tuple[SparsityEncoding, ...]:
+    def why_not(encoding: SparsityEncoding) -> str:
+        if encoding is SparsityEncoding.DENSE:
+            return ""
+        for device, runtime in sorted(given.runtimes.items()):
+            if runtime not in SPARSE_RUNTIMES:
+                return f"device {device} (runtime {runtime.value}) reads dense files only"
+        if not set(schemes) - INTEGER_SCHEMES:
+            return "it holds float weights, and neither none nor float16 is left among the schemes"
+        for i, layer in enumerate(forced):
+            if layer.quantization is not None and layer.quantization.scheme in INTEGER_SCHEMES:
+                return f"it holds float weights only, and space.layers[{i}] makes integers"
+        return _why_too_few_zeros(PATTERNS_WITH_ZEROS & set(patterns), given.spec.space.sparsity.max)
+
+    order = _unique(given.spec.space.sparsity.encodings, tuple(SparsityEncoding))
+    offered = _offer(order, why_not, lambda e: f"sparsity.encoding.{e.value}", withheld)
+    return offered or (SparsityEncoding.DENSE,)
+
+
+def _why_too_few_zeros(patterns: frozenset[SparsityPattern], highest: float) -> str:
+    if not patterns:
+        return "it leaves out zeros, and no pattern with zeros is left"
+    if patterns <= LEVELED_PATTERNS and highest < LEAST_ENCODED:
+        return f"space.sparsity.max is {highest:g}, and below {LEAST_ENCODED:g} files may grow by it"
+    return ""
 
 
 def _asked(values: Sequence[T], default: Sequence[T]) -> bool:
@@ -381,6 +479,8 @@ def _check_layers(forced: tuple[LayerSettings, ...], given: _Given) -> None:
                 raise SpaceError(f"{path}.quantization.scheme: {layer.quantization.scheme.value}: {reason}")
             if layer.quantization.training is QuantizationTraining.AWARE and training:
                 raise SpaceError(f"{path}.quantization.training: aware: {training}")
+            if layer.quantization.algorithm is Algorithm.GPTQ and (reason := _why_no_gptq(given)):
+                raise SpaceError(f"{path}.quantization.algorithm: gptq: {reason}")
         if layer.sparsity is not None and layer.sparsity.pattern is not SparsityPattern.NONE and training:
             raise SpaceError(f"{path}.sparsity.pattern: {layer.sparsity.pattern.value}: {training}")
         if layer.clustering is None:

@@ -97,12 +97,16 @@ def settings_params(settings: Settings) -> dict[str, str]:
     params: dict[str, str] = {}
     for part, value in document.items():
         inner = value.items() if isinstance(value, dict) else None
-        params |= {f"{part}.{k}": str(v) for k, v in inner} if inner is not None else {part: str(value)}
+        params |= {f"{part}.{k}": _text(v) for k, v in inner} if inner is not None else {part: _text(value)}
     if layers:
         params["layers"] = json.dumps(
             [layer.canonical() if hasattr(layer, "canonical") else layer for layer in layers]
         )
     return {key: cut(value, PARAM_LIMIT) for key, value in params.items()}
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def metric_points(metrics: Metrics, step: int, time: int, prefix: str = "") -> Iterator[Point]:

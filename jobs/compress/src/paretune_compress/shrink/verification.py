@@ -36,14 +36,27 @@ def random_samples(model: fb.Model, seed: int = 0) -> list[Sample]:
     ]
 
 
-def must_agree(before: fb.Model, after: fb.Model, samples: Sequence[Sample]) -> float:
+def must_agree(
+    before: fb.Model,
+    after: fb.Model,
+    samples: Sequence[Sample],
+    what: str = "removing dead channels",
+    reason: Reason = Reason.INTERNAL,
+) -> float:
     """Compare the outputs of both models.
+
+    Args:
+        before: the model as it was.
+        after: the changed one.
+        samples: that both run on.
+        what: was done to it, for the error.
+        reason: of the error.
 
     Returns:
         The largest difference as a share of the output's largest value, or of `SMALLEST`.
 
     Raises:
-        StageError: INTERNAL when it is over `TOLERANCE`; NOT_RUNNABLE when the runtime refuses a model.
+        StageError: `reason` when it is over `TOLERANCE`; NOT_RUNNABLE when the runtime refuses a model.
     """
     with tempfile.TemporaryDirectory() as folder:
         old = _outputs(before, Path(folder) / "before.tflite", samples)
@@ -56,8 +69,8 @@ def must_agree(before: fb.Model, after: fb.Model, samples: Sequence[Sample]) -> 
             difference = np.max(np.abs(np.where(same, 0.0, a - b)), initial=0.0) / max(size, SMALLEST)
         if not difference <= TOLERANCE:
             raise StageError(
-                Reason.INTERNAL,
-                f"removing dead channels changed output {k}: by {difference:.3g} of its largest value, "
+                reason,
+                f"{what} changed output {k}: by {difference:.3g} of its largest value, "
                 f"at most {TOLERANCE:g} is expected",
             )
         worst = max(worst, float(difference))

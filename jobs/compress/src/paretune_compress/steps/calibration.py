@@ -40,11 +40,18 @@ class Ranges:
             return cls(tuple(str(n) for n in file["names"]), file["low"], file["high"])
 
 
-def calibrate(model: Path, data: PreparedSplit, *, threads: int) -> Ranges:
-    """Run the float model over the calibration data, at most 512 samples spread evenly over it.
+def calibrate(model: Path, data: PreparedSplit, *, threads: int, samples: int = 0) -> Ranges:
+    """Run the float model over the calibration data.
+
+    Args:
+        model: the float model.
+        data: for calibration.
+        threads: of LiteRT.
+        samples: how many of them, spread evenly over the data; 0: all, at most 512.
 
     Raises:
-        StageError: STEP_FAILED when an activation is not finite; NOT_RUNNABLE when the model cannot run.
+        StageError: STEP_FAILED when an activation is not finite or there are fewer samples; NOT_RUNNABLE when
+            the model cannot run.
     """
     parsed = fb.read(model)
     graph = parsed.subgraphs[0]
@@ -58,7 +65,7 @@ def calibrate(model: Path, data: PreparedSplit, *, threads: int) -> Ranges:
         interpreter = open_interpreter(model, threads=threads, keep_tensors=True)
     low = np.full(len(chosen), np.inf, np.float32)
     high = np.full(len(chosen), -np.inf, np.float32)
-    for inputs in _samples(parsed, data):
+    for inputs in _samples(parsed, data, spread(data.samples, samples)):
         run_interpreter(interpreter, inputs)
         for k, index in enumerate(chosen):
             value = _tensor(interpreter, index)
@@ -74,9 +81,30 @@ def calibrate(model: Path, data: PreparedSplit, *, threads: int) -> Ranges:
     return Ranges(names, low[seen], high[seen])
 
 
-def _samples(model: fb.Model, data: PreparedSplit) -> Iterator[list[NDArray[np.float32]]]:
-    n = data.info.samples
-    indices = np.unique(np.linspace(0, n - 1, min(n, MAX_SAMPLES)).astype(np.int64))
+def spread(there: int, samples: int) -> NDArray[np.int64]:
+    """Which samples of the calibration data are used: so many, at equal distances, the first and last too.
+
+    A set that is sorted by class is so drawn from in the proportions of its classes.
+
+    Args:
+        there: samples that there are.
+        samples: as `quantization.calibrationSamples`; 0: all, at most 512.
+
+    Raises:
+        StageError: STEP_FAILED when there are fewer than asked.
+    """
+    if samples > there:
+        raise StageError(
+            Reason.STEP_FAILED,
+            f"quantization.calibrationSamples is {samples}, and dataset.calibration has {there}; expected at "
+            f"most {there}, or 0 for all of them",
+        )
+    return np.unique(np.linspace(0, there - 1, samples or min(there, MAX_SAMPLES)).astype(np.int64))
+
+
+def _samples(
+    model: fb.Model, data: PreparedSplit, indices: NDArray[np.int64]
+) -> Iterator[list[NDArray[np.float32]]]:
     for batch in data.batches(BATCH, indices=indices):
         arrays = ordered_inputs(model, batch.inputs)
         for i in range(len(arrays[0])):

@@ -10,6 +10,7 @@ import numpy as np
 from paretune_contract.failure import Reason, StageError
 from paretune_contract.settings import (
     STATIC_SCHEMES,
+    Algorithm,
     Granularity,
     InputOutput,
     Scheme,
@@ -18,6 +19,7 @@ from paretune_contract.settings import (
 
 from .. import flatbuffer as fb
 from ..layers import LayerPlan
+from .algorithms import clipped_plans
 from .calibration import Ranges
 from .grids import Grids, write_integers
 from .lean import lean
@@ -51,7 +53,8 @@ def quantize(
     Args:
         source: the float .tflite; it must have a signature.
         settings: the scheme of operators without weights and the type of inputs and outputs.
-        plans: scheme and granularity of each layer.
+        plans: scheme, granularity and algorithm of each layer. What octav and mse do not reach is quantized
+            by minMax; so are the layers of gptq, which are rounded anew afterwards.
         ranges: of activations; None where `needs_calibration` says no.
         grids: where weights are integers times known steps: the file holds these integers and steps.
         spare: what no interpreter needs is left out.
@@ -61,6 +64,7 @@ def quantize(
     """
     from litert_quantizer import quantizer
 
+    plans = clipped_plans(source, plans)
     try:
         work = quantizer.Quantizer(source.read_bytes(), recipe(settings, plans))
         calibration = _as_statistics(ranges) if ranges is not None and work.need_calibration else None
@@ -99,14 +103,22 @@ def recipe(settings: Settings, plans: Sequence[LayerPlan]) -> list[dict[str, Any
             else:
                 manager.add_quantization_config(ANY, end, algorithm_key=none)
     for plan in plans:
-        if (plan.scheme, plan.granularity) != (everything, base.granularity):
+        plain = plan.algorithm is Algorithm.MIN_MAX
+        if not plain or (plan.scheme, plan.granularity) != (everything, base.granularity):
             # The quantizer searches the expression in the output names, each followed by a semicolon.
-            _add(manager, f"^{re.escape(plan.layer.name)};?$", plan.scheme, plan.granularity)
+            scope = f"^{re.escape(plan.layer.name)};?$"
+            _add(manager, scope, plan.scheme, plan.granularity, plan.algorithm)
     entries: list[dict[str, Any]] = manager.get_quantization_recipe()
     return entries
 
 
-def _add(manager: Any, scope: str, scheme: Scheme, granularity: Granularity) -> None:
+def _add(
+    manager: Any,
+    scope: str,
+    scheme: Scheme,
+    granularity: Granularity,
+    algorithm: Algorithm = Algorithm.MIN_MAX,
+) -> None:
     from litert_quantizer import algorithm_manager, qtyping
 
     names = algorithm_manager.AlgorithmName
@@ -116,16 +128,18 @@ def _add(manager: Any, scope: str, scheme: Scheme, granularity: Granularity) -> 
         if granularity is Granularity.TENSOR
         else qtyping.QuantGranularity.CHANNELWISE
     )
+    own = {Algorithm.OCTAV: names.OCTAV, Algorithm.MSE: names.MSE}
+    key = own.get(algorithm, names.MIN_MAX_UNIFORM_QUANT)
     if scheme is Scheme.NONE:
         manager.add_quantization_config(scope, everything, algorithm_key=names.NO_QUANTIZE)
     elif scheme is Scheme.FLOAT16:
         manager.add_weight_only_config(scope, everything, 16, algorithm_key=names.FLOAT_CASTING)
     elif scheme is Scheme.DYNAMIC:
-        manager.add_dynamic_config(scope, everything, 8, scales)
+        manager.add_dynamic_config(scope, everything, 8, scales, algorithm_key=key)
     else:
         activations = 16 if scheme is Scheme.INT16X8 else 8
         weights = 4 if scheme is Scheme.INT4 else 8
-        manager.add_static_config(scope, everything, activations, weights, scales)
+        manager.add_static_config(scope, everything, activations, weights, scales, algorithm_key=key)
 
 
 def _int4_ranges(model: fb.Model, plans: Sequence[LayerPlan]) -> dict[str, dict[str, Any]]:
@@ -133,7 +147,7 @@ def _int4_ranges(model: fb.Model, plans: Sequence[LayerPlan]) -> dict[str, dict[
     found: dict[str, dict[str, Any]] = {}
     for plan in plans:
         weights = fb.constant(model, plan.layer.weight_tensor)
-        if plan.scheme is Scheme.INT4 and weights is not None:
+        if plan.scheme is Scheme.INT4 and plan.algorithm is Algorithm.MIN_MAX and weights is not None:
             axis = 0 if plan.granularity is Granularity.CHANNEL else None
             high = best_range(weights, 4, axis)
             name = fb.tensor_name(model.subgraphs[0].tensors[plan.layer.weight_tensor])

@@ -110,10 +110,10 @@ class Lessons:
         """A target that can be averaged: classes one-hot."""
         shape = (len(target), *self._output_shape()[1:])
         if self._training.loss is Loss.CATEGORICAL_CROSSENTROPY and np.prod(target.shape) != np.prod(shape):
-            classes = np.arange(shape[-1])
-            hot = target.reshape(*shape[:-1], 1).astype(np.int64) == classes
-            return hot.astype(np.float32)
-        return target.astype(np.float32)
+            hot: NDArray[np.float32] = np.eye(shape[-1], dtype=np.float32)[target.astype(np.int64)]
+            return hot.reshape(shape)
+        numbers: NDArray[np.float32] = target.astype(np.float32)
+        return numbers
 
     def _output_shape(self) -> tuple[int, ...]:
         return tuple(fb.shape(self._model.subgraphs[0].tensors[self._function.outputs[0]]))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from paretune_contract.settings import Scheme
 
 from ..faults import Fault, listed
-from ..study import DEFAULT_POOL, ETHOS_TARGET, RUNNABLE, Runtime
+from ..study import DEFAULT_POOL, ETHOS_TARGET, RUNNABLE, SPARSE_RUNTIMES, Runtime
 from .plain import Plain, entries, names_of, section, text, words
 
 
@@ -20,6 +20,7 @@ def device_faults(spec: Plain) -> Iterator[Fault]:
             first[name] = i
         yield from _runtime_faults(at, device)
     yield from scheme_faults(spec)
+    yield from encoding_faults(spec)
 
 
 def _runtime_faults(at: str, device: Plain) -> Iterator[Fault]:
@@ -57,6 +58,21 @@ def scheme_faults(spec: Plain) -> Iterator[Fault]:
                 f"spec.devices[{i}] has runtime {runtime}, which runs {names_of(able - {Scheme.NONE})}; "
                 "leave the others out",
             )
+
+
+def encoding_faults(spec: Plain) -> Iterator[Fault]:
+    """Sparse files must run on each device that a study describes; pools tell later."""
+    if "sparse" not in (words(section(section(spec, "space"), "sparsity"), "encodings") or ()):
+        return
+    for i, device in entries(spec, "devices"):
+        runtime = text(device, "runtime")
+        if text(device, "pool") is not None or runtime not in set(Runtime) - SPARSE_RUNTIMES:
+            continue
+        yield Fault(
+            "spec.space.sparsity.encodings",
+            "sparse",
+            f"spec.devices[{i}] has runtime {runtime}, which reads dense files only; leave sparse out",
+        )
 
 
 def device_names(spec: Plain) -> list[str] | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from paretune_contract.settings import STATIC_SCHEMES
 
 from ..faults import Fault
+from .numbers import layer_number_faults
 from .plain import Plain, entries, given, section, text
 
 
@@ -35,6 +36,9 @@ def layer_faults(spec: Plain) -> Iterator[Fault]:
                 quantization["bits"],
                 "mean bits are the whole model's; expected scheme int4 or int8 for these layers",
             )
+        yield from layer_number_faults(
+            f"{at}.quantization", quantization, calibration=given(spec, "calibration")
+        )
         scheme = text(quantization, "scheme")
         if scheme in STATIC_SCHEMES and not given(spec, "calibration"):
             yield Fault(f"{at}.quantization.scheme", scheme, "static schemes need dataset.calibration")
@@ -66,6 +70,12 @@ def _layer_sparsity_faults(at: str, sparsity: Plain, train: bool) -> Iterator[Fa
             pattern,
             "channels tie layers together: pattern channel is for the whole model, in "
             "space.sparsity.patterns",
+        )
+    if text(sparsity, "encoding") == "sparse":
+        yield Fault(
+            f"{at}.encoding",
+            "sparse",
+            "the encoding is the whole file's; expected in space.sparsity.encodings",
         )
     if level and pattern in (None, "none", "2:4") and (pattern is not None or "pattern" not in sparsity):
         yield Fault(f"{at}.level", level, "a level is for patterns unstructured and 1x4; leave it out")

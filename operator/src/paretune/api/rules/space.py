@@ -2,11 +2,18 @@
 
 from collections.abc import Iterator
 
-from paretune_contract.settings import INTEGER_SCHEMES, STATIC_SCHEMES, Scheme
+from paretune_contract.settings import (
+    INTEGER_SCHEMES,
+    PATTERNS_WITH_ZEROS,
+    STATIC_SCHEMES,
+    Scheme,
+    SparsityPattern,
+)
 from pydantic import BaseModel
 
 from ..faults import Fault, listed
 from ..study import ClusterRange, RatioRange
+from .numbers import number_faults
 from .plain import Plain, given, is_number, names_of, section, words
 
 
@@ -23,6 +30,7 @@ def space_faults(spec: Plain) -> Iterator[Fault]:
             listed(sparse),
             "sparsity needs fine-tuning: give dataset.train, or leave it out, or say [none]",
         )
+    yield from _encoding_faults(section(space, "sparsity"), schemes, train)
     if "training" in (stages or ()) and not train:
         yield Fault(
             "spec.space.clustering.stages",
@@ -64,6 +72,7 @@ def space_faults(spec: Plain) -> Iterator[Fault]:
             "int8",
             f"int8 inputs need one of {names_of(STATIC_SCHEMES)} among space.quantization.schemes",
         )
+    yield from number_faults(spec, set(schemes or ()) if certain else None)
     if "sensitivity" in (words(space, "allocation") or ()) and not calibration:
         yield Fault(
             "spec.space.allocation",
@@ -87,6 +96,30 @@ def space_faults(spec: Plain) -> Iterator[Fault]:
             )
     yield from _range_faults("spec.space.clustering.clusters", section(clustering, "clusters"), ClusterRange)
     yield from _range_faults("spec.space.rate.ratio", section(rate, "ratio"), RatioRange)
+
+
+def _encoding_faults(sparsity: Plain, schemes: list[str] | None, train: bool) -> Iterator[Fault]:
+    at, encoding, patterns = "spec.space.sparsity.encodings", "sparse", words(sparsity, "patterns")
+    if encoding not in (words(sparsity, "encodings") or ()):
+        return
+    if not train:
+        yield Fault(
+            at,
+            encoding,
+            "sparse files need zeros, and zeros fine-tuning: give dataset.train, or leave sparse out",
+        )
+    if patterns and set(patterns) <= set(SparsityPattern) - PATTERNS_WITH_ZEROS:
+        yield Fault(
+            at,
+            encoding,
+            f"sparse files need zeros: one of {names_of(PATTERNS_WITH_ZEROS)} among space.sparsity.patterns",
+        )
+    if schemes and set(schemes) <= INTEGER_SCHEMES:
+        yield Fault(
+            at,
+            encoding,
+            "sparse files hold float weights: none or float16 among space.quantization.schemes",
+        )
 
 
 def _range_faults(path: str, given_range: Plain, kind: type[BaseModel]) -> Iterator[Fault]:

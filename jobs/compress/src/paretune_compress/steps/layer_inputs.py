@@ -1,0 +1,109 @@
+"""What enters single layers of a model while it runs over data, in real numbers."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+from .. import flatbuffer as fb
+from ..data import PreparedSplit
+from ..graph.description import WeightedOperator
+from ..graph.signature import ordered_inputs
+from ..quality.model import EvaluatedModel, dequantized, quantized
+
+Values = NDArray[np.float32]
+BATCH = 16
+PART = "part.tflite"
+
+
+def input_of(model: fb.Model, layer: WeightedOperator) -> int:
+    """Index of the activation that enters an operator with weights."""
+    # A transposed convolution reads the shape of its output first.
+    at = 2 if layer.operator == "TRANSPOSE_CONV" else 0
+    return int(model.subgraphs[0].operators[layer.index].inputs[at])
+
+
+def layer_inputs(
+    model: fb.Model,
+    tensors: Sequence[int],
+    data: PreparedSplit,
+    indices: NDArray[np.int64],
+    folder: Path,
+    *,
+    threads: int,
+) -> Iterator[dict[int, Values]]:
+    """Values of activations, batch by batch; only the operators that lead to them run, by the usual kernels.
+
+    Args:
+        model: float or quantized.
+        tensors: indices of activations.
+        data: what the model runs on.
+        indices: of the samples.
+        folder: where a part of the model is put meanwhile.
+        threads: of LiteRT.
+
+    Returns:
+        For each batch, by tensor, float32 [n, ...] after the tensor's shape without its batch axis. Integers
+        are times their scale.
+
+    Raises:
+        StageError: NOT_RUNNABLE when the runtime refuses.
+    """
+    graph = model.subgraphs[0]
+    ends = [int(t) for t in graph.inputs]
+    inner = [t for t in dict.fromkeys(tensors) if t not in ends]
+    path = folder / PART
+    fb.write(_part(model, inner) if inner else model, path)
+    runner = EvaluatedModel(path, threads)
+    for batch in data.batches(BATCH, indices=indices):
+        arrays = ordered_inputs(model, batch.inputs)
+        found: dict[int, Values] = {}
+        if inner:
+            named = {port.name: array for port, array in zip(runner.inputs, arrays, strict=True)}
+            found = dict(zip(inner, runner(named).values(), strict=True))
+        for end, port, array in zip(ends, runner.inputs, arrays, strict=True):
+            if end in tensors:
+                found[end] = dequantized(quantized(array, port), port)
+        yield {t: _by_sample(array, fb.shape(graph.tensors[t])) for t, array in found.items()}
+    path.unlink()
+
+
+def _by_sample(array: Values, shape: tuple[int, ...]) -> Values:
+    """[n, ...] where a tensor without a batch axis of one is a sample's as a whole."""
+    return array.reshape(len(array), *(shape[1:] if shape[:1] == (1,) else shape))
+
+
+def _part(model: fb.Model, tensors: Sequence[int]) -> fb.Model:
+    """The operators of a model that some tensors need, with these as outputs."""
+    graph = model.subgraphs[0]
+    producer = {int(t): i for i, op in enumerate(graph.operators) for t in op.outputs}
+    waiting, needed = list(tensors), set[int]()
+    while waiting:
+        i = producer.get(waiting.pop())
+        if i is not None and i not in needed:
+            needed.add(i)
+            waiting += [int(t) for t in graph.operators[i].inputs if int(t) >= 0]
+    part, subgraph = copy.copy(model), copy.copy(graph)
+    subgraph.operators = [op for i, op in enumerate(graph.operators) if i in needed]
+    subgraph.outputs = list(tensors)
+    part.subgraphs = [subgraph, *model.subgraphs[1:]]
+    used = {graph.tensors[int(t)].buffer for op in subgraph.operators for t in op.inputs if int(t) >= 0}
+    used |= {tensor.buffer for other in model.subgraphs[1:] for tensor in other.tensors}
+    part.buffers = [buffer if i in used else schema.BufferT() for i, buffer in enumerate(model.buffers)]
+    part.metadata, part.metadataBuffer = None, None
+    part.signatureDefs = [_renamed(s, tensors) for s in model.signatureDefs or [] if s.subgraphIndex == 0][:1]
+    return part
+
+
+def _renamed(signature: schema.SignatureDefT, tensors: Sequence[int]) -> schema.SignatureDefT:
+    """The signature with its inputs, and outputs that go by their place: each has a name of its own."""
+    changed = copy.copy(signature)
+    changed.outputs = []
+    for place, tensor in enumerate(tensors):
+        end = schema.TensorMapT()
+        end.name, end.tensorIndex = f"{place:06d}", tensor
+        changed.outputs.append(end)
+    return changed

@@ -1,0 +1,74 @@
+"""What a manifest may say about sparse files, and what is wrong with the rest."""
+
+from typing import Any
+
+import pytest
+import yaml
+from paretune.api.manifest import faults, load
+from paretune_contract.settings import SparsityEncoding
+
+DATA = {name: {"uri": f"s3://data/{name}.npz"} for name in ("train", "calibration", "evaluation")}
+ASKED = {"encodings": ["dense", "sparse"]}
+AT = "spec.space.sparsity.encodings"
+
+
+def text(space: dict[str, Any], without: str = "", **more: Any) -> str:
+    return yaml.safe_dump(
+        {
+            "apiVersion": "paretune.dev/v1alpha1",
+            "kind": "OptimizationStudy",
+            "metadata": {"name": "kws"},
+            "spec": {
+                "model": {"uri": "s3://models/kws.keras"},
+                "dataset": {name: one for name, one in DATA.items() if name != without},
+                "objectives": [{"metric": "accuracy"}, {"metric": "modelSize"}],
+                "space": space,
+                **more,
+            },
+        }
+    )
+
+
+def test_absent_means_dense_files_alone():
+    assert load(text({}), "study.yaml").spec.space.sparsity.encodings == (SparsityEncoding.DENSE,)
+    asked = load(text({"sparsity": ASKED}), "study.yaml").spec.space.sparsity.encodings
+    assert asked == (SparsityEncoding.DENSE, SparsityEncoding.SPARSE)
+    assert faults(text({"sparsity": {"encodings": ["dense"]}}, without="train")) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (text({"sparsity": ASKED}, without="train"), "give dataset.train"),
+        (
+            text({"sparsity": {"patterns": ["none", "channel"], **ASKED}}),
+            "one of 1x4, 2:4, unstructured among space.sparsity.patterns",
+        ),
+        (
+            text({"sparsity": ASKED, "quantization": {"schemes": ["int8", "int4"]}}),
+            "none or float16 among space.quantization.schemes",
+        ),
+        (
+            text({"sparsity": ASKED}, devices=[{"name": "a"}, {"name": "mcu", "runtime": "tflm"}]),
+            "spec.devices[1] has runtime tflm, which reads dense files only",
+        ),
+    ],
+    ids=["train", "patterns", "schemes", "runtime"],
+)
+def test_sparse_files_that_nothing_can_come_of_are_refused(given, message):
+    (fault,) = faults(given)
+    assert (fault.path, fault.value) == (AT, "sparse")
+    assert message in fault.message
+
+
+@pytest.mark.parametrize("wrong", [[], ["sparse", "sparse"], ["csr"], "sparse"])
+def test_what_is_no_list_of_encodings_is_refused_at_its_place(wrong):
+    (fault,) = faults(text({"sparsity": {"encodings": wrong}}))
+    assert fault.path.startswith(AT)
+
+
+def test_an_encoding_of_single_layers_is_refused():
+    sparsity = {"pattern": "unstructured", "level": 0.8, "encoding": "sparse"}
+    (fault,) = faults(text({"layers": [{"match": "conv", "sparsity": sparsity}]}))
+    assert fault.path == "spec.space.layers[0].sparsity.encoding"
+    assert "space.sparsity.encodings" in fault.message

@@ -1,0 +1,141 @@
+"""What a manifest may say about the numbers of quantization, and what is wrong with the rest."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+from paretune.api.manifest import faults, load
+from paretune_contract.settings import Algorithm
+
+DATA = {name: {"uri": f"s3://data/{name}.npz"} for name in ("train", "calibration", "evaluation")}
+
+
+def text(space: dict[str, Any], without: str = "") -> str:
+    return yaml.safe_dump(
+        {
+            "apiVersion": "paretune.dev/v1alpha1",
+            "kind": "OptimizationStudy",
+            "metadata": {"name": "kws"},
+            "spec": {
+                "model": {"uri": "s3://models/kws.keras"},
+                "dataset": {name: one for name, one in DATA.items() if name != without},
+                "objectives": [{"metric": "accuracy"}, {"metric": "downloadSize"}],
+                "space": space,
+            },
+        }
+    )
+
+
+def test_absent_means_the_defaults_alone():
+    found = load(text({}), "study.yaml").spec.space.quantization
+    assert (found.algorithms, found.calibration_samples, found.bias_correction) == (
+        (Algorithm.MIN_MAX,),
+        (0,),
+        (False,),
+    )
+
+
+def test_lists_are_read_as_they_stand():
+    asked = {
+        "algorithms": ["gptq", "minMax"],
+        "calibrationSamples": [50, 0],
+        "biasCorrection": [True, False],
+    }
+    found = load(text({"quantization": asked}), "study.yaml").spec.space.quantization
+    assert found.algorithms == (Algorithm.GPTQ, Algorithm.MIN_MAX)
+    assert found.calibration_samples == (50, 0)
+    assert found.bias_correction == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("field", "asked", "value"),
+    [
+        ("algorithms", ["minMax", "gptq"], "gptq"),
+        ("calibrationSamples", [0, 50], "50"),
+        ("biasCorrection", [True], True),
+    ],
+)
+def test_what_looks_at_calibration_data_needs_some(field, asked, value):
+    space = {"quantization": {field: asked, "schemes": ["none", "dynamic"]}}
+    found = faults(text(space, without="calibration"))
+    fault = next(f for f in found if "dataset.calibration" in f.message)
+    assert (fault.path, fault.value) == (f"spec.space.quantization.{field}", value)
+
+
+def test_algorithms_that_look_at_the_weights_alone_need_no_data():
+    space = {"quantization": {"algorithms": ["minMax", "octav", "mse"], "schemes": ["none", "dynamic"]}}
+    assert faults(text(space, without="calibration")) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "asked", "schemes", "needed"),
+    [
+        ("algorithms", ["octav"], ["none", "float16"], "dynamic, int16x8, int4, int8"),
+        ("biasCorrection", [True], ["float16"], "dynamic, int16x8, int4, int8"),
+        ("calibrationSamples", [50], ["none", "dynamic"], "int16x8, int4, int8"),
+    ],
+)
+def test_what_no_listed_scheme_has_is_refused(field, asked, schemes, needed):
+    (fault,) = faults(text({"quantization": {field: asked, "schemes": schemes}}))
+    assert fault.path == f"spec.space.quantization.{field}"
+    assert f"one of {needed} among" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("space", "named"),
+    [
+        ({"quantization": {"training": ["aware"]}}, "space.quantization.training"),
+        ({"rate": {"stages": ["training"]}}, "space.rate.stages"),
+        (
+            {"layers": [{"match": "x", "quantization": {"scheme": "int8", "training": "aware"}}]},
+            r"space.layers\[0\]",
+        ),
+    ],
+)
+def test_a_correction_of_trained_integers_alone_is_refused(space, named):
+    asked = {**space, "quantization": {**space.get("quantization", {}), "biasCorrection": [False, True]}}
+    (fault,) = faults(text(asked))
+    assert (fault.path, fault.value) == ("spec.space.quantization.biasCorrection", True)
+    assert re.search(named, fault.message)
+
+
+def test_beside_other_weights_trained_integers_do_no_harm():
+    asked = {
+        "quantization": {"training": ["none", "aware"], "biasCorrection": [False, True]},
+        "rate": {"stages": ["none", "training"]},
+    }
+    assert faults(text(asked)) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("calibrationSamples", 50), ("biasCorrection", True)], ids=["samples", "bias"]
+)
+def test_what_is_the_whole_models_is_refused_in_a_layer(field, value):
+    layer = {"match": "conv", "quantization": {"scheme": "int8", field: value}}
+    (fault,) = faults(text({"layers": [layer]}))
+    assert (fault.path, fault.value) == (f"spec.space.layers[0].quantization.{field}", value)
+    assert f"space.quantization.{field}" in fault.message
+
+
+def test_gptq_in_a_layer_needs_calibration_data():
+    layer = {"match": "conv", "quantization": {"scheme": "dynamic", "algorithm": "gptq"}}
+    (fault,) = faults(text({"layers": [layer]}, without="calibration"))
+    assert (fault.path, fault.value) == ("spec.space.layers[0].quantization.algorithm", "gptq")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"algorithms": []},
+        {"algorithms": ["octav", "octav"]},
+        {"algorithms": ["hadamard"]},
+        {"calibrationSamples": [-1]},
+        {"calibrationSamples": 50},
+        {"biasCorrection": True},
+        {"biasCorrection": [True, True]},
+    ],
+)
+def test_what_is_no_list_of_such_values_is_refused_at_its_place(wrong):
+    (fault,) = faults(text({"quantization": wrong}))
+    assert fault.path.startswith(f"spec.space.quantization.{next(iter(wrong))}")
