@@ -45,6 +45,8 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "int8, one scale per tensor": {"quantization": TENSOR},
     "int16x8": {"quantization": {"scheme": "int16x8"}},
     "int4": {"quantization": {"scheme": "int4"}},
+    "int4, biases corrected": {"quantization": {"scheme": "int4", "biasCorrection": True}},
+    "int4 by gptq": {"quantization": {"scheme": "int4", "algorithm": "gptq"}},
     "int8, quantization-aware": {"quantization": {"scheme": "int8", **AWARE}},
     "int4, quantization-aware": {"quantization": {"scheme": "int4", **AWARE}},
     "50% sparse": {"quantization": TENSOR, "sparsity": HALF},
@@ -54,6 +56,12 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "1x4, 50%": {"quantization": TENSOR, "sparsity": {"pattern": "1x4", "level": 0.5}},
     "channels, 25%": {"quantization": TENSOR, "sparsity": {"pattern": "channel", "level": 0.25}},
     "channels, 50%": {"quantization": TENSOR, "sparsity": {"pattern": "channel", "level": 0.5}},
+    "half of the MACs": {
+        "quantization": TENSOR,
+        "sparsity": {"pattern": "channel", "level": 0.5, "levelOf": "macs"},
+    },
+    "float32, 75% sparse": {"sparsity": MOST},
+    "float32, 75% sparse, sparse file": {"sparsity": {**MOST, "encoding": "sparse"}},
     "16 clusters (int8)": {"quantization": TENSOR, "clustering": LATE},
     "16 clusters (training)": {"quantization": TENSOR, "clustering": EARLY},
     "50% sparse, 16 clusters (int8)": {"quantization": TENSOR, "sparsity": HALF, "clustering": LATE},
@@ -61,6 +69,11 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "PQAT: 50% sparse, aware": {"quantization": {**TENSOR, **AWARE}, "sparsity": HALF},
     "CQAT: 16 clusters, aware": {"quantization": {**TENSOR, **AWARE}, "clustering": EARLY},
     "PCQAT: both, aware": {"quantization": {**TENSOR, **AWARE}, "sparsity": HALF, "clustering": EARLY},
+    "channels 25%, 16 clusters (int8)": {
+        "quantization": TENSOR,
+        "sparsity": {"pattern": "channel", "level": 0.25},
+        "clustering": LATE,
+    },
     "int4, 50% sparse, aware": {"quantization": {"scheme": "int4", **AWARE}, "sparsity": HALF},
     "rate 12%": {"quantization": TENSOR, "rate": {"ratio": 0.12}},
     "rate 7%": {"quantization": TENSOR, "rate": {"ratio": 0.07}},
@@ -71,6 +84,8 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
         "rate": {"ratio": 0.07},
     },
 }
+LONGER = 5
+"""Training for bytes takes so many times the epochs of the others."""
 COLUMNS = ("technique", "accuracy", "modelSize", "downloadSize", "latency ratio", "seconds")
 
 
@@ -95,12 +110,15 @@ def _demo(work: Path) -> Path:
 def _rows(study: Path, work: Path) -> Iterator[dict[str, Any]]:
     spec = yaml.safe_load(study.read_text())["spec"]
     intake = _intake(spec, study.parent, work)
+    assert intake.training is not None
+    longer = intake.training.model_copy(update={"epochs": LONGER * intake.training.epochs})
+    for_bytes = intake.model_copy(update={"training": longer})
     baseline = _compressed(intake, {}, work)
     assert baseline.artifact is not None
     for name, settings in {"untouched": {}, **TECHNIQUES}.items():
         started = time.perf_counter()
         try:
-            result = _compressed(intake, settings, work)
+            result = _compressed(for_bytes if "rate" in settings else intake, settings, work)
         except StageError as error:
             yield {"technique": name, "failure": f"{error.reason.value}: {error.message}"}
             continue
