@@ -4,8 +4,8 @@
 
 DATA has the folders of `SOURCES`, each with a float .tflite, train.npz, calib.npz and eval.npz (x, y). The
 evaluation data are divided within each class by position: the even ones are `evaluation`, which the search
-sees, the odd ones `test`. Of each study's trials the smallest file is taken that the rule allows (`Rule`), on
-evaluation data alone; what test says is reported for that file. A study that was interrupted goes on.
+sees, the odd ones `test`. Of each study's trials one file is taken by a rule (`Rule`), on evaluation data
+alone; what test says is reported for that file. A study that was interrupted goes on.
 """
 
 import argparse
@@ -33,32 +33,35 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Rule:
-    """Which files are good enough, by the evaluation half.
+    """Which file to take, by the evaluation half.
 
-    at_least: accuracy that is asked; one standard error more must be there. What counts is not the file's own
-        accuracy, since the luckiest of several is biased, but the best fit to all trials that falls with the
-        size (`isotonic`).
-    drop: largest upper end of the 95% interval of the paired drop against the float model.
+    at_least: accuracy that is asked, where a loss against the float model is allowed. One standard error more
+        must be there, and among the files that have it the accuracy comes first: test halves are small. What
+        counts is not a file's own accuracy, since the luckiest of several is biased, but the best fit to all
+        trials that falls with the size (`isotonic`).
+    drop: largest upper end of the 95% interval of the paired drop against the float model; the smallest file
+        is taken.
     """
 
     at_least: float | None = None
     drop: float | None = None
 
-    def smallest(self, answers: Sequence[Bools], float_right: Bools) -> int:
-        """Place of the first file that may be taken.
+    def choose(self, answers: Sequence[Bools], float_right: Bools) -> int:
+        """Place of the file that is taken.
 
         Args:
             answers: whether each answer is right, for each file, in the order of size.
             float_right: the same for the untouched model.
         """
-        fitted = isotonic([float(right.mean()) for right in answers])
-        for n, right in enumerate(answers):
-            if self.at_least is not None:
-                margin = math.sqrt(fitted[n] * (1 - fitted[n]) / len(right))
-                if fitted[n] - margin >= self.at_least:
+        if self.at_least is not None:
+            fitted = isotonic([float(right.mean()) for right in answers])
+            best = fitted[-1]  # it never falls, so this is the highest
+            if best - math.sqrt(best * (1 - best) / len(float_right)) >= self.at_least:
+                return fitted.index(best)
+        elif self.drop is not None:
+            for n, right in enumerate(answers):
+                if paired_drop(float_right, right)[2] <= self.drop:
                     return n
-            elif self.drop is None or paired_drop(float_right, right)[2] <= self.drop:
-                return n
         raise SystemExit("no file of the study is good enough")
 
 
@@ -126,7 +129,7 @@ def winner(name: str, folder: Path) -> dict[str, Any]:
     made.sort(key=lambda t: float(t["status"]["metrics"]["downloadSize"]["value"]))
     files = [run / t["status"]["artifact"]["uri"] for t in made]
     answers = [correct(file, folder / "evaluation.npz", scale) for file in files]
-    place = rule.smallest(answers, correct(folder / "model.tflite", folder / "evaluation.npz", scale))
+    place = rule.choose(answers, correct(folder / "model.tflite", folder / "evaluation.npz", scale))
     chosen = made[place]
     content = files[place].read_bytes()
     packed = pack(content)
