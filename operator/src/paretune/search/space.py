@@ -24,6 +24,7 @@ from paretune_contract.settings import (
     SparsityPattern,
 )
 from paretune_contract.summary import IntakeSummary, ModelSummary
+from paretune_contract.training import TrainerKind
 
 from ..api import Runtime
 from ..api.study import RUNNABLE, RateStage, SparsitySpace, StudySpec
@@ -96,7 +97,7 @@ def available(
         patterns=patterns,
         levels=_levels(spec.space.sparsity.max) if LEVELED_PATTERNS & set(patterns) else (),
         stages=stages,
-        clusters=_cluster_steps(spec) if set(stages) != {ClusteringStage.NONE} else (),
+        clusters=_cluster_steps(given, patterns, stages) if set(stages) != {ClusteringStage.NONE} else (),
         allocations=allocations,
         bits=MIXES if Scheme.INT4 in schemes and Allocation.SENSITIVITY in allocations else (),
         rated=rated,
@@ -245,6 +246,8 @@ def _patterns(given: _Given, withheld: list[Withheld]) -> tuple[SparsityPattern,
             return "no layer that can be pruned has input channels in multiples of four"
         if pattern in LEVELED_PATTERNS and not _levels(spec.space.sparsity.max):
             return f"space.sparsity.max is {spec.space.sparsity.max:g}"
+        if reason := _why_not_by_trainer(pattern, given):
+            return reason
         # Pruning without fine-tuning costs more accuracy than it is worth, so it is not offered at all.
         seen = asked or pattern is SparsityPattern.CHANNEL  # smaller tensors show in every metric
         return _why_no_training(given) or ("" if seen else _why_invisible(given, "sparsity"))
@@ -252,6 +255,19 @@ def _patterns(given: _Given, withheld: list[Withheld]) -> tuple[SparsityPattern,
     order = _unique(spec.space.sparsity.patterns, tuple(SparsityPattern))
     offered = _offer(order, why_not, lambda p: f"sparsity.{p.value}", withheld)
     return offered or (SparsityPattern.NONE,)
+
+
+def _why_not_by_trainer(pattern: SparsityPattern, given: _Given) -> str:
+    if pattern is SparsityPattern.BLOCK and _by_tfmot(given):
+        return (
+            "training.trainer is tfmot, which has no blocks for convolutions; training.trainer: file has them"
+        )
+    return ""
+
+
+def _by_tfmot(given: _Given) -> bool:
+    training = given.intake.training
+    return training is not None and training.trainer is TrainerKind.TFMOT
 
 
 def _asked(values: Sequence[T], default: Sequence[T]) -> bool:
@@ -293,9 +309,17 @@ def _stages(
     return offered or (ClusteringStage.NONE,)
 
 
-def _cluster_steps(spec: StudySpec) -> tuple[int, ...]:
-    """Numbers of clusters, descending, about a factor of 1.4 apart; the manifest's ends are among them."""
-    low, high = spec.space.clustering.clusters.min, spec.space.clustering.clusters.max
+def _cluster_steps(
+    given: _Given, patterns: Sequence[SparsityPattern], stages: Sequence[ClusteringStage]
+) -> tuple[int, ...]:
+    """Numbers of clusters, descending, about a factor of 1.4 apart; the manifest's ends are among them.
+
+    tfmot makes no two clusters of which one is zero.
+    """
+    bounds = given.spec.space.clustering.clusters
+    low, high = bounds.min, bounds.max
+    if _by_tfmot(given) and ClusteringStage.TRAINING in stages and set(patterns) != {SparsityPattern.NONE}:
+        low, high = max(low, 3), max(high, 3)
     return tuple(sorted({low, high, *(c for c in CLUSTER_STEPS if low <= c <= high)}, reverse=True))
 
 
@@ -383,6 +407,8 @@ def _check_layers(forced: tuple[LayerSettings, ...], given: _Given) -> None:
                 raise SpaceError(f"{path}.quantization.training: aware: {training}")
         if layer.sparsity is not None and layer.sparsity.pattern is not SparsityPattern.NONE and training:
             raise SpaceError(f"{path}.sparsity.pattern: {layer.sparsity.pattern.value}: {training}")
+        if layer.sparsity is not None and (reason := _why_not_by_trainer(layer.sparsity.pattern, given)):
+            raise SpaceError(f"{path}.sparsity.pattern: {layer.sparsity.pattern.value}: {reason}")
         if layer.clustering is None:
             continue
         if layer.clustering.stage is ClusteringStage.TRAINING and training:
