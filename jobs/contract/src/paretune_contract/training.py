@@ -57,7 +57,7 @@ class Training(Document):
     trainer: TrainerKind = Field(
         TrainerKind.FILE,
         description="file: the float model itself, whatever it came from. tfmot: the TensorFlow Model "
-        "Optimization toolkit, for models of layers that it knows; rate-aware training is never its.",
+        "Optimization toolkit, for models of layers that it knows; rate-aware training goes without it.",
     )
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         None, description="Passes over the training part of `dataset.train`."
