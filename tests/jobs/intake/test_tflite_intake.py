@@ -14,6 +14,8 @@ from paretune_compress.intake.tflite_files import normalized
 from paretune_contract.dataset import DataRequest, Split
 from paretune_contract.failure import Reason, StageError
 from paretune_contract.stages import IntakeRequest
+from paretune_contract.training import TrainerKind, Training
+from support.made_operators import CASES, SHAPE, model_of
 
 KERNEL = np.arange(12, dtype=np.float32).reshape(3, 4)
 
@@ -240,3 +242,23 @@ def test_labels_out_of_range_of_the_outputs_are_refused_for_accuracy(tmp_path: P
     np.savez(tmp_path / "eval.npz", x=np.ones((5, 4), np.float32))
     with pytest.raises(StageError, match=r"dataset\.evaluation .* accuracy needs labels"):
         intake(wanted)
+
+
+def test_a_model_that_the_named_trainer_cannot_train_is_refused_before_any_trial(tmp_path: Path) -> None:
+    path = model_of(CASES["hard swish"], tmp_path / "model.tflite")
+    np.savez(tmp_path / "train.npz", x=np.ones((5, *SHAPE[1:]), np.float32))
+
+    def asked(trainer: TrainerKind) -> IntakeRequest:
+        return IntakeRequest(
+            model_uri=str(path),
+            dataset={Split.TRAIN: DataRequest(uri=str(tmp_path / "train.npz"))},
+            training=Training(trainer=trainer),
+            cache=str(tmp_path / "cache"),
+        )
+
+    with pytest.raises(StageError, match=r"no Keras layer for HARD_SWISH; training\.trainer: file") as caught:
+        intake(asked(TrainerKind.TFMOT))
+    assert caught.value.reason is Reason.MODEL_UNSUPPORTED
+    found = intake(asked(TrainerKind.FILE)).training
+    assert found is not None
+    assert found.trainer is TrainerKind.FILE

@@ -4,7 +4,7 @@ from paretune_compress.train.schedule import Schedule, hold_out
 from paretune_contract.dataset import ArrayInfo, DataInfo, Split
 from paretune_contract.failure import Reason, StageError
 from paretune_contract.model import ModelInfo, SourceFormat, TensorInfo
-from paretune_contract.training import Loss, Optimizer, Training
+from paretune_contract.training import Loss, Optimizer, TrainerKind, Training
 from support.made_layers import layer
 
 
@@ -53,6 +53,11 @@ def test_the_manifest_wins_and_says_so():
     assert {found.origin[k] for k in ("epochs", "batchSize", "optimizer", "learningRate", "loss")} == {
         "manifest"
     }
+
+
+def test_the_file_itself_is_trained_unless_the_manifest_names_another_trainer():
+    assert resolved().trainer is TrainerKind.FILE
+    assert resolved(Training(trainer=TrainerKind.TFMOT)).trainer is TrainerKind.TFMOT
 
 
 def test_then_the_models_own_configuration_with_a_lower_learning_rate():

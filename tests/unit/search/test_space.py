@@ -19,6 +19,7 @@ from paretune_contract.settings import (
     Sparsity,
     SparsityPattern,
 )
+from paretune_contract.training import TrainerKind
 from unit.search.toy_study import intake, layer, spec
 
 DOWNLOAD = [{"metric": "accuracy"}, {"metric": "downloadSize"}]
@@ -53,6 +54,27 @@ def _without(manifest, split):
 def test_an_operator_without_gradient_is_named():
     space = available(spec(), intake(untrainable=("UNIDIRECTIONAL_SEQUENCE_LSTM",)))
     assert "UNIDIRECTIONAL_SEQUENCE_LSTM" in reasons(space)["sparsity.2:4"]
+
+
+def test_what_the_trainer_cannot_do_is_left_out_and_says_which_one_can():
+    manifest = spec(DOWNLOAD, space={"sparsity": {"patterns": ["none", "1x4", "2:4"]}})
+    known = intake(layers=[layer(weight_shape=(8, 3, 3, 8))])
+    assert SparsityPattern.BLOCK in available(manifest, known).patterns
+    tfmot = known.training.model_copy(update={"trainer": TrainerKind.TFMOT})
+    space = available(manifest, known.model_copy(update={"training": tfmot}))
+    assert space.patterns == (SparsityPattern.NONE, SparsityPattern.TWO_OF_FOUR)
+    assert "training.trainer: file" in reasons(space)["sparsity.1x4"]
+    forced = spec(space={"layers": [{"match": "c", "sparsity": {"pattern": "1x4", "level": 0.5}}]})
+    with pytest.raises(SpaceError, match=r"layers\[0\]\.sparsity\.pattern: 1x4: training\.trainer is tfmot"):
+        available(forced, known.model_copy(update={"training": tfmot}))
+
+
+def test_the_trainer_decides_how_few_clusters_there_are_beside_zeros():
+    manifest = spec(DOWNLOAD, space={"clustering": {"clusters": {"min": 2, "max": 8}}})
+    known = intake()
+    assert min(available(manifest, known).clusters) == 2
+    tfmot = known.training.model_copy(update={"trainer": TrainerKind.TFMOT})
+    assert min(available(manifest, known.model_copy(update={"training": tfmot})).clusters) == 3
 
 
 def test_static_schemes_need_calibration():

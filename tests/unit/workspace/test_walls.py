@@ -25,6 +25,7 @@ BREACHES = {
     "operator-without-tensorflow": ("paretune/search", "import tensorflow"),
     "benchmark-is-litert-alone": ("paretune_benchmark", "import tensorflow"),
     "codec-stands-alone": ("paretune_codec", "import flatbuffers"),
+    "tfmot-inside-its-trainer": ("paretune_compress/steps", "import tensorflow_model_optimization"),
 }
 
 

@@ -12,6 +12,7 @@ from paretune_contract.failure import WORLD_REASONS, Reason, StageError
 from paretune_contract.measurement import CODER, DOWNLOAD_SIZE, MODEL_SIZE, Measurement, Metrics
 from paretune_contract.settings import Settings
 from paretune_contract.stages import Artifact, CompressRequest, CompressResult, Evaluation, Step
+from paretune_contract.training import TrainerKind
 from paretune_store.known_steps import KnownSteps, Missing
 from paretune_store.steps import StepCache
 
@@ -21,6 +22,7 @@ from .inspection import check, inspect
 from .quality.stage import evaluate_cached
 from .train.from_file import FileTrainer
 from .train.port import Trainer
+from .train.tfmot.trainer import TfmotTrainer
 
 SIZE_VERSION = 2
 
@@ -34,7 +36,7 @@ def compress(request: CompressRequest) -> CompressResult:
     Raises:
         StageError: what a step raises; NO_EFFECT when a setting left no trace in the finished file.
     """
-    return compress_with(request, FileTrainer())
+    return compress_with(request, _trainer(request))
 
 
 def compress_with(request: CompressRequest, trainer: Trainer) -> CompressResult:
@@ -87,7 +89,7 @@ def splits_to_read(
     """
     evaluation = frozenset({Split.EVALUATION} if request.metrics else ())
     try:
-        file, splits = _chain(request, trainer or FileTrainer(), cache).known(request.settings)
+        file, splits = _chain(request, trainer or _trainer(request), cache).known(request.settings)
         if file is None:
             return splits | evaluation
         artifact = Artifact(path=str(file.path), sha256=file.sha256, bytes=file.path.stat().st_size)
@@ -103,6 +105,11 @@ def splits_to_read(
         if error.reason in WORLD_REASONS:
             raise
     return frozenset()  # all is known, and be it the failure
+
+
+def _trainer(request: CompressRequest) -> Trainer:
+    tfmot = request.training is not None and request.training.trainer is TrainerKind.TFMOT
+    return TfmotTrainer() if tfmot else FileTrainer()
 
 
 def _chain(request: CompressRequest, trainer: Trainer, cache: StepCache) -> Chain:

@@ -24,6 +24,13 @@ class Optimizer(StrEnum):
     SGD = "sgd"
 
 
+class TrainerKind(StrEnum):
+    """What trains networks."""
+
+    FILE = "file"  # the float .tflite itself
+    TFMOT = "tfmot"  # the TensorFlow Model Optimization toolkit, on Keras layers made from the file
+
+
 class Augment(Document):
     """Changes made to training samples each time they are seen. The float model sees the same change."""
 
@@ -47,6 +54,11 @@ class Augment(Document):
 class Training(Document):
     """Fine-tuning settings. What is left out is chosen from the model, as `paretune plan` shows."""
 
+    trainer: TrainerKind = Field(
+        TrainerKind.FILE,
+        description="file: the float model itself, whatever it came from. tfmot: the TensorFlow Model "
+        "Optimization toolkit, for models of layers that it knows; rate-aware training goes without it.",
+    )
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         None, description="Passes over the training part of `dataset.train`."
     )
@@ -67,6 +79,7 @@ class Training(Document):
 class ResolvedTraining(Document):
     """Every training setting with a value, and a word on where it came from."""
 
+    trainer: TrainerKind = Field(TrainerKind.FILE, description="What trains networks.")
     epochs: int = Field(description="Passes over the training part of `dataset.train`.")
     batch_size: int = Field(description="Samples per step.")
     optimizer: Optimizer = Field(description="Optimizer.")

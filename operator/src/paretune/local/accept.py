@@ -250,6 +250,7 @@ def versions_here() -> dict[str, str]:
         "optuna",
         "tensorflow-cpu",
         "tensorflow",
+        "tensorflow-model-optimization",
         "ai-edge-litert",
         "litert-quantizer",
         "mlflow",

@@ -27,6 +27,7 @@ from paretune_contract.settings import (
     SparsityPattern,
 )
 from paretune_contract.summary import IntakeSummary, ModelSummary
+from paretune_contract.training import TrainerKind
 
 from ..api import Runtime
 from ..api.study import RUNNABLE, SPARSE_RUNTIMES, RateStage, SparsitySpace, StudySpec
@@ -105,7 +106,7 @@ def available(
         levels=_levels(spec.space.sparsity.max) if LEVELED_PATTERNS & set(patterns) else (),
         encodings=encodings,
         stages=stages,
-        clusters=_cluster_steps(spec) if set(stages) != {ClusteringStage.NONE} else (),
+        clusters=_cluster_steps(given, patterns, stages) if set(stages) != {ClusteringStage.NONE} else (),
         allocations=allocations,
         bits=MIXES if Scheme.INT4 in schemes and Allocation.SENSITIVITY in allocations else (),
         rated=rated,
@@ -309,6 +310,8 @@ def _patterns(given: _Given, withheld: list[Withheld]) -> tuple[SparsityPattern,
             return "no layer that can be pruned has input channels in multiples of four"
         if pattern in LEVELED_PATTERNS and not _levels(spec.space.sparsity.max):
             return f"space.sparsity.max is {spec.space.sparsity.max:g}"
+        if reason := _why_not_by_trainer(pattern, given):
+            return reason
         # Pruning without fine-tuning costs more accuracy than it is worth, so it is not offered at all.
         shrinks = SparsityEncoding.SPARSE in spec.space.sparsity.encodings
         seen = asked or shrinks or pattern is SparsityPattern.CHANNEL  # smaller tensors show everywhere
@@ -352,6 +355,19 @@ def _why_too_few_zeros(patterns: frozenset[SparsityPattern], highest: float) -> 
     return ""
 
 
+def _why_not_by_trainer(pattern: SparsityPattern, given: _Given) -> str:
+    if pattern is SparsityPattern.BLOCK and _by_tfmot(given):
+        return (
+            "training.trainer is tfmot, which has no blocks for convolutions; training.trainer: file has them"
+        )
+    return ""
+
+
+def _by_tfmot(given: _Given) -> bool:
+    training = given.intake.training
+    return training is not None and training.trainer is TrainerKind.TFMOT
+
+
 def _asked(values: Sequence[T], default: Sequence[T]) -> bool:
     """The manifest chose: it lists something else than everything."""
     return set(values) != set(default)
@@ -391,9 +407,17 @@ def _stages(
     return offered or (ClusteringStage.NONE,)
 
 
-def _cluster_steps(spec: StudySpec) -> tuple[int, ...]:
-    """Numbers of clusters, descending, about a factor of 1.4 apart; the manifest's ends are among them."""
-    low, high = spec.space.clustering.clusters.min, spec.space.clustering.clusters.max
+def _cluster_steps(
+    given: _Given, patterns: Sequence[SparsityPattern], stages: Sequence[ClusteringStage]
+) -> tuple[int, ...]:
+    """Numbers of clusters, descending, about a factor of 1.4 apart; the manifest's ends are among them.
+
+    tfmot makes no two clusters of which one is zero.
+    """
+    bounds = given.spec.space.clustering.clusters
+    low, high = bounds.min, bounds.max
+    if _by_tfmot(given) and ClusteringStage.TRAINING in stages and set(patterns) != {SparsityPattern.NONE}:
+        low, high = max(low, 3), max(high, 3)
     return tuple(sorted({low, high, *(c for c in CLUSTER_STEPS if low <= c <= high)}, reverse=True))
 
 
@@ -483,6 +507,8 @@ def _check_layers(forced: tuple[LayerSettings, ...], given: _Given) -> None:
                 raise SpaceError(f"{path}.quantization.algorithm: gptq: {reason}")
         if layer.sparsity is not None and layer.sparsity.pattern is not SparsityPattern.NONE and training:
             raise SpaceError(f"{path}.sparsity.pattern: {layer.sparsity.pattern.value}: {training}")
+        if layer.sparsity is not None and (reason := _why_not_by_trainer(layer.sparsity.pattern, given)):
+            raise SpaceError(f"{path}.sparsity.pattern: {layer.sparsity.pattern.value}: {reason}")
         if layer.clustering is None:
             continue
         if layer.clustering.stage is ClusteringStage.TRAINING and training:

@@ -32,6 +32,7 @@ class GraphFunction:
         kernels: tensor indices of weights, in execution order, each once.
         weights: initial values of all that is trained, kernels and biases, by tensor index.
         ends: for each output `SOFTMAX`, `LOGISTIC` or "", what `Outputs.logits` left out.
+        before_end: for each output the tensor of its logits.
 
     Raises:
         StageError: STEP_FAILED when an operator cannot be trained.
@@ -56,7 +57,7 @@ class GraphFunction:
         self.outputs = tuple(int(t) for t in self._graph.outputs)
         makers = {int(op.outputs[0]): op for op in self._operators}
         self.ends = tuple(self._end(makers.get(t)) for t in self.outputs)
-        self._before_end = tuple(
+        self.before_end = tuple(
             int(makers[t].inputs[0]) if end else t for t, end in zip(self.outputs, self.ends, strict=True)
         )
 
@@ -72,7 +73,7 @@ class GraphFunction:
             results = FUNCTIONS[fb.operator_name(self._model, op)](self._call(op, values))
             results = results if isinstance(results, list | tuple) else [results]
             values.update(zip((int(t) for t in op.outputs), results, strict=True))
-        return Outputs([values[t] for t in self.outputs], [values[t] for t in self._before_end])
+        return Outputs([values[t] for t in self.outputs], [values[t] for t in self.before_end])
 
     def _call(self, op: fb.Operator, values: dict[int, TFTensor]) -> Call:
         skipped = SHAPE_INPUTS.get(fb.operator_name(self._model, op), ())

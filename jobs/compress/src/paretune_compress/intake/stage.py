@@ -12,7 +12,7 @@ from paretune_contract.failure import Reason, StageError
 from paretune_contract.measurement import ACCURACY
 from paretune_contract.model import LayerInfo, ModelInfo, SourceFormat
 from paretune_contract.stages import IntakeRequest, IntakeResult, Step
-from paretune_contract.training import Loss
+from paretune_contract.training import Loss, TrainerKind
 from paretune_store.fetch import fetch_cached
 from paretune_store.files import sha256_file, sha256_folder
 from paretune_store.steps import JSON, StepCache
@@ -22,6 +22,7 @@ from ..data import prepare_noted
 from ..graph import describe
 from ..runtime import open_interpreter, run_interpreter
 from ..train.config import resolve_training
+from ..train.tfmot.keras_model import must_have_layers
 from .keras_files import KerasConfig, read_archive, read_h5
 from .saved_model import check_saved_model
 from .sniff import source_format
@@ -36,7 +37,8 @@ def intake_stage(request: IntakeRequest) -> IntakeResult:
     """Normalize the model to one float .tflite and every split to arrays that fit it.
 
     Raises:
-        StageError: what is wrong with the model or the data, naming the URI and the cause.
+        StageError: what is wrong with the model or the data, naming the URI and the cause; MODEL_UNSUPPORTED
+            when `training.trainer` cannot train the model.
     """
     cache = StepCache(Path(request.cache))
     started = time.perf_counter()
@@ -56,6 +58,8 @@ def intake_stage(request: IntakeRequest) -> IntakeResult:
         steps.append(Step(name=f"data {split.value}", seconds=time.perf_counter() - started))
     _check_labels(request, data)
     training = resolve_training(request.training, model, data, request.metrics)
+    if training is not None and training.trainer is TrainerKind.TFMOT:
+        must_have_layers(fb.read(Path(model.path)), Reason.MODEL_UNSUPPORTED)
     if training is not None and training.loss is Loss.CATEGORICAL_CROSSENTROPY:
         _check_train_labels(request.dataset[Split.TRAIN], model, cache)
     return IntakeResult(

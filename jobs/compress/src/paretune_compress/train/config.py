@@ -75,6 +75,7 @@ def resolve_training(
     else:
         origin["epochs"] = "manifest"
     return ResolvedTraining(
+        trainer=training.trainer,
         epochs=epochs,
         batch_size=batch,
         optimizer=optimizer,

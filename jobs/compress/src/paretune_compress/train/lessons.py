@@ -1,7 +1,7 @@
 """What a network in training sees: batches, labels or the input itself, and the float model's answers."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,11 +177,35 @@ def must_agree(path: Path, model: fb.Model, function: GraphFunction, data: Prepa
     """
     import tensorflow as tf
 
+    weights = {i: tf.constant(v) for i, v in function.weights.items()}
+    must_answer_alike(path, model, lambda x: function(weights, x).values, data, "as a TensorFlow function")
+
+
+def must_answer_alike(
+    path: Path,
+    model: fb.Model,
+    answers: Callable[[Sequence[Any]], Sequence[Any]],
+    data: PreparedSplit,
+    what: str,
+) -> None:
+    """Compare what is trained with the runtime on real samples, as one batch against one by one.
+
+    Args:
+        path: the float .tflite.
+        model: the same, parsed.
+        answers: outputs of what is trained for a batch, given one tensor for each input.
+        data: where samples come from.
+        what: for errors, what is trained in the file's place.
+
+    Raises:
+        StageError: STEP_FAILED when they differ.
+    """
+    import tensorflow as tf
+
     n = min(CHECKED_SAMPLES, data.info.samples)
     batch = next(iter(data.batches(n, indices=np.arange(n))))
     inputs = ordered_inputs(model, batch.inputs)
-    weights = {i: tf.constant(v) for i, v in function.weights.items()}
-    ours = [np.asarray(y) for y in function(weights, [tf.constant(x) for x in inputs]).values]
+    ours = [np.asarray(y) for y in answers([tf.constant(x) for x in inputs])]
     interpreter = open_interpreter(path, threads=1)
     for sample in range(n):
         theirs = run_interpreter(interpreter, [x[sample : sample + 1] for x in inputs])
@@ -191,6 +215,6 @@ def must_agree(path: Path, model: fb.Model, function: GraphFunction, data: Prepa
             if not difference <= TOLERANCE * size:
                 raise StageError(
                     Reason.STEP_FAILED,
-                    f"the model cannot be trained: as a TensorFlow function its output {k} differs by "
-                    f"{difference:.3g} from the runtime's (at most {TOLERANCE * size:.3g} is expected)",
+                    f"the model cannot be trained: {what} its output {k} differs by {difference:.3g} from "
+                    f"the runtime's (at most {TOLERANCE * size:.3g} is expected)",
                 )

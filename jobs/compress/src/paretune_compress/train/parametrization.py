@@ -46,7 +46,7 @@ class Parametrization:
         import tensorflow as tf
 
         self.order = tuple(sorted(weights))
-        self._units = {i: np.minimum(_unit(weights[i]), np.float32(largest_unit)) for i in self.order}
+        self._units = {i: np.minimum(unit_of(weights[i]), np.float32(largest_unit)) for i in self.order}
         self.latent = {i: tf.Variable(weights[i].astype(np.float32) / self._units[i]) for i in self.order}
         plans_by_tensor = {p.layer.weight_tensor: p for p in plans if p.layer.weight_tensor in weights}
         self._pruned = {i: p for i, p in plans_by_tensor.items() if p.zeros > 0}
@@ -167,7 +167,7 @@ class Parametrization:
         return drawn + latent - _stopped(latent)
 
 
-def _unit(weights: Array) -> Array:
+def unit_of(weights: Array) -> Array:
     """What a latent weight counts in: its output channel's size. Biases, on the scale of activations: one.
 
     Channels are the last axis of depthwise weights, [1, height, width, channels], else the first.

@@ -1,8 +1,9 @@
 """The port behind which networks are trained.
 
 One trained network serves many quantizations, so a trainer knows nothing of those: it takes a float .tflite
-and gives one back. What it is told about each layer is its sparsity and its clustering. A trainer that aims
-at a number of bytes, or one that goes through Keras, is another implementation with inputs of its own.
+and gives one back. What it is told about each layer is its sparsity, its clustering, and whether its weights
+are to be integers. Two implementations do the same, one on the file itself and one through Keras layers and
+tfmot; a third aims at a number of bytes.
 """
 
 from collections.abc import Sequence

@@ -1,0 +1,1 @@
+"""Training with the TensorFlow Model Optimization toolkit (tfmot), on a Keras model made from the file."""
