@@ -28,7 +28,21 @@ from paretune_contract.measurement import wilson
 
 HERE = Path(__file__).parent
 NORMAL = 1.959964
+LEAST = 1 / 512
+"""Probabilities of int8 outputs are multiples of 1/256: nothing less than half of one is believed."""
 Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a file makes of labelled samples.
+
+    right: whether each label comes out on top.
+    loss: mean cross-entropy.
+    """
+
+    right: Bools
+    loss: float
 
 
 @dataclass(frozen=True)
@@ -36,9 +50,9 @@ class Rule:
     """Which file to take, by the evaluation half.
 
     at_least: accuracy that is asked, where a loss against the float model is allowed. One standard error more
-        must be there, and among the files that have it the accuracy comes first: test halves are small. What
-        counts is not a file's own accuracy, since the luckiest of several is biased, but the best fit to all
-        trials that falls with the size (`isotonic`).
+        must be there; what counts is not a file's own accuracy, since the luckiest of several is biased, but
+        the best fit to all trials that falls with the size (`isotonic`). Of the files that have it the one
+        with the least cross-entropy is taken, which the same samples tell more surely than accuracy.
     drop: largest upper end of the 95% interval of the paired drop against the float model; the smallest file
         is taken.
     """
@@ -46,21 +60,24 @@ class Rule:
     at_least: float | None = None
     drop: float | None = None
 
-    def choose(self, answers: Sequence[Bools], float_right: Bools) -> int:
+    def choose(self, answers: Sequence[Answers], untouched: Answers) -> int:
         """Place of the file that is taken.
 
         Args:
-            answers: whether each answer is right, for each file, in the order of size.
-            float_right: the same for the untouched model.
+            answers: of each file, in the order of size.
+            untouched: of the float model.
         """
         if self.at_least is not None:
-            fitted = isotonic([float(right.mean()) for right in answers])
-            best = fitted[-1]  # it never falls, so this is the highest
-            if best - math.sqrt(best * (1 - best) / len(float_right)) >= self.at_least:
-                return fitted.index(best)
+            fitted = isotonic([float(a.right.mean()) for a in answers])
+            samples = len(untouched.right)
+            enough = [
+                n for n, p in enumerate(fitted) if p - math.sqrt(p * (1 - p) / samples) >= self.at_least
+            ]
+            if enough:
+                return min(enough, key=lambda n: answers[n].loss)
         elif self.drop is not None:
-            for n, right in enumerate(answers):
-                if paired_drop(float_right, right)[2] <= self.drop:
+            for n, own in enumerate(answers):
+                if paired_drop(untouched.right, own.right)[2] <= self.drop:
                     return n
         raise SystemExit("no file of the study is good enough")
 
@@ -128,8 +145,8 @@ def winner(name: str, folder: Path) -> dict[str, Any]:
     made = [t for t in trials[1:] if t["status"].get("artifact")]
     made.sort(key=lambda t: float(t["status"]["metrics"]["downloadSize"]["value"]))
     files = [run / t["status"]["artifact"]["uri"] for t in made]
-    answers = [correct(file, folder / "evaluation.npz", scale) for file in files]
-    place = rule.choose(answers, correct(folder / "model.tflite", folder / "evaluation.npz", scale))
+    answers = [answered(file, folder / "evaluation.npz", scale) for file in files]
+    place = rule.choose(answers, answered(folder / "model.tflite", folder / "evaluation.npz", scale))
     chosen = made[place]
     content = files[place].read_bytes()
     packed = pack(content)
@@ -137,7 +154,7 @@ def winner(name: str, folder: Path) -> dict[str, Any]:
     (HERE / "models").mkdir(exist_ok=True)
     (HERE / "models" / f"{name.replace('-', '_')}.ptz").write_bytes(packed)
     test, float_test = (
-        correct(p, folder / "test.npz", scale) for p in (files[place], folder / "model.tflite")
+        answered(p, folder / "test.npz", scale).right for p in (files[place], folder / "model.tflite")
     )
     interval = wilson(int(test.sum()), len(test))
     drop, low, high = paired_drop(float_test, test)
@@ -147,7 +164,7 @@ def winner(name: str, folder: Path) -> dict[str, Any]:
         "settings": chosen["spec"]["settings"],
         "bytes": len(packed),
         "tflite": len(content),
-        "evaluation": round(float(answers[place].mean()), 4),
+        "evaluation": round(float(answers[place].right.mean()), 4),
         "test": round(float(test.mean()), 4),
         "testInterval": [round(interval.low, 4), round(interval.high, 4)],
         "floatTest": round(float(float_test.mean()), 4),
@@ -173,14 +190,14 @@ def _scale(study: Path) -> float:
     return float(yaml.safe_load(study.read_text())["spec"]["dataset"]["scale"])
 
 
-def correct(model: Path, data: Path, scale: float) -> Bools:
-    """Whether each sample's label comes out on top, sample by sample in the file's own runtime."""
+def answered(model: Path, data: Path, scale: float) -> Answers:
+    """Run the samples one by one in the file's own runtime."""
     interpreter = Interpreter(model_path=str(model), num_threads=1)
     interpreter.allocate_tensors()
     entry, end = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     with np.load(data) as file:
         x, y = file["x"].astype(np.float32) * np.float32(scale), file["y"]
-    right = np.zeros(len(y), np.bool_)
+    probabilities = np.empty((len(y), end["shape"][-1]))
     for i, sample in enumerate(x):
         value = sample.reshape(entry["shape"])
         if entry["dtype"] != np.float32:
@@ -188,8 +205,12 @@ def correct(model: Path, data: Path, scale: float) -> Bools:
             value = np.clip(np.rint(value / step) + zero, -128, 127).astype(np.int8)
         interpreter.set_tensor(entry["index"], value)
         interpreter.invoke()
-        right[i] = interpreter.get_tensor(end["index"]).argmax() == y[i]
-    return right
+        probabilities[i] = interpreter.get_tensor(end["index"])[0]
+    if end["dtype"] != np.float32:
+        step, zero = end["quantization"]
+        probabilities = (probabilities - zero) * step
+    own = np.maximum(probabilities[np.arange(len(y)), y], LEAST)
+    return Answers(probabilities.argmax(axis=1) == y, float(-np.log(own).mean()))
 
 
 def paired_drop(before: Bools, after: Bools) -> tuple[float, float, float]:
