@@ -69,12 +69,11 @@ class Rule:
         """
         if self.at_least is not None:
             fitted = isotonic([float(a.right.mean()) for a in answers])
-            samples = len(untouched.right)
-            enough = [
-                n for n, p in enumerate(fitted) if p - math.sqrt(p * (1 - p) / samples) >= self.at_least
-            ]
+            n = len(untouched.right)
+            errors = [math.sqrt(p * (1 - p) / n) for p in fitted]
+            enough = [k for k, p in enumerate(fitted) if p - errors[k] >= self.at_least]
             if enough:
-                return min(enough, key=lambda n: answers[n].loss)
+                return min(enough, key=lambda k: answers[k].loss)
         elif self.drop is not None:
             for n, own in enumerate(answers):
                 if paired_drop(untouched.right, own.right)[2] <= self.drop:
