@@ -92,7 +92,7 @@ COLUMNS = ("technique", "accuracy", "modelSize", "downloadSize", "latency ratio"
 def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(arguments[2] if len(arguments) > 2 else folder)
-        study = Path(arguments[0]) if arguments else _demo(work)
+        study = Path(arguments[0]) if arguments else demo(work)
         rows = []
         print("| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS))
         for row in _rows(study, work):
@@ -102,22 +102,22 @@ def main(arguments: list[str]) -> None:
             Path(arguments[1]).write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def _demo(work: Path) -> Path:
+def demo(work: Path) -> Path:
     subprocess.run([sys.executable, str(DEMO / "train.py"), str(work)], check=True, stdout=subprocess.DEVNULL)
     return Path(shutil.copy(DEMO / "study.yaml", work / "study.yaml"))
 
 
 def _rows(study: Path, work: Path) -> Iterator[dict[str, Any]]:
     spec = yaml.safe_load(study.read_text())["spec"]
-    intake = _intake(spec, study.parent, work)
+    intake = read(spec, study.parent, work)
     assert intake.training is not None
     longer = intake.training.model_copy(update={"epochs": LONGER * intake.training.epochs})
     for_bytes = intake.model_copy(update={"training": longer})
-    baseline = _compressed(intake, {}, work)
+    baseline = compressed(intake, {}, work)
     assert baseline.artifact is not None
     for name, settings in {"untouched": {}, **TECHNIQUES}.items():
         try:
-            result = _compressed(for_bytes if "rate" in settings else intake, settings, work)
+            result = compressed(for_bytes if "rate" in settings else intake, settings, work)
         except StageError as error:
             yield {"technique": name, "failure": f"{error.reason.value}: {error.message}"}
             continue
@@ -128,12 +128,12 @@ def _rows(study: Path, work: Path) -> Iterator[dict[str, Any]]:
             "accuracy": result.metrics["accuracy"].value,
             "modelSize": int(result.metrics["modelSize"].value),
             "downloadSize": int(result.metrics["downloadSize"].value),
-            "latencyRatio": _ratio(result.artifact, baseline.artifact),
+            "latencyRatio": latency_ratio(result.artifact, baseline.artifact),
             "seconds": round(seconds, 1),
         }
 
 
-def _intake(spec: dict[str, Any], folder: Path, work: Path) -> IntakeResult:
+def read(spec: dict[str, Any], folder: Path, work: Path) -> IntakeResult:
     data = spec["dataset"]
     splits = {
         split: DataRequest(uri=str(folder / data[split.value]["uri"]))
@@ -153,7 +153,7 @@ def _intake(spec: dict[str, Any], folder: Path, work: Path) -> IntakeResult:
     )
 
 
-def _compressed(intake: IntakeResult, settings: dict[str, Any], work: Path) -> CompressResult:
+def compressed(intake: IntakeResult, settings: dict[str, Any], work: Path) -> CompressResult:
     assert intake.model is not None
     return compress(
         CompressRequest(
@@ -169,7 +169,7 @@ def _compressed(intake: IntakeResult, settings: dict[str, Any], work: Path) -> C
     )
 
 
-def _ratio(candidate: Artifact, reference: Artifact) -> float:
+def latency_ratio(candidate: Artifact, reference: Artifact) -> float:
     request = BenchmarkRequest(candidate=candidate, reference=reference, pool="cpu", max_seconds=4.0)
     return round(benchmark(request).metrics["latencyRatio/cpu"].value, 3)
 
