@@ -1,9 +1,14 @@
 """Changes made to training samples."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from paretune_compress.train.augmentation import Augmentation, Mixture
-from paretune_contract.training import Augment
+from paretune_compress.train.config import resolve_training
+from paretune_compress.train.port import TrainingTask, identity
+from paretune_contract.training import Augment, Training
+from unit.compress.test_training_config import data, model
 
 
 @pytest.fixture
@@ -72,3 +77,11 @@ def test_one_share_goes_for_all_inputs_of_a_sample():
     mixture = Mixture(np.array([1, 0]), np.array([0.25, 1.0], np.float32))
     np.testing.assert_array_equal(mixture(np.array([[4.0], [8.0]], np.float32)), [[7.0], [8.0]])
     np.testing.assert_array_equal(mixture(np.array([4.0, 8.0], np.float32)), [7.0, 8.0])
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.5])
+def test_what_was_trained_before_mixtures_existed_is_known_by_the_same_key(mixup):
+    training = resolve_training(Training(augment=Augment(flip=True, mixup=mixup)), model(), data(), ())
+    key = identity(TrainingTask(Path("m"), (), training, seed=0, threads=1))["augment"]
+    before = {"shift_rows": 0, "shift_columns": 0, "flip": True, "noise": 0.0}
+    assert key == ({**before, "mixup": mixup} if mixup else before)

@@ -51,9 +51,17 @@ def identity(task: TrainingTask) -> dict[str, JSON]:
         "loss": t.loss.value,
         "distill": t.distill,
         "validationShare": t.validation_share,
-        **({"augment": t.augment.model_dump(mode="json")} if t.augment != Augment() else {}),
+        **({"augment": _augment(t.augment)} if t.augment != Augment() else {}),
         "seed": task.seed,
     }
+
+
+def _augment(augment: Augment) -> dict[str, JSON]:
+    """Changes that are off and came later than the others stay out: what was trained before counts on."""
+    found: dict[str, JSON] = augment.model_dump(mode="json")
+    if not augment.mixup:
+        del found["mixup"]
+    return found
 
 
 class Trainer(Protocol):
