@@ -223,6 +223,10 @@ WRONG_STUDIES = [
     ("spec", {**STUDY["spec"], "dataset": {"evaluation": {"uri": "s3://data/eval.npz"}}, "space": {"quantization": {"algorithms": ["gptq"]}}}, "spec.space.quantization.algorithms", "gptq needs dataset.calibration"),
     ("spec", {**STUDY["spec"], "dataset": {"evaluation": {"uri": "s3://data/eval.npz"}}, "space": {"quantization": {"biasCorrection": [True]}}}, "spec.space.quantization.biasCorrection", "needs dataset.calibration"),
     ("spec/space/quantization", {"training": ["aware"], "biasCorrection": [True]}, "spec.space.quantization.biasCorrection", "trained as integers are not corrected"),
+    ("spec/space/quantization", {"training": ["aware"], "algorithms": ["minMax", "gptq"]}, "spec.space.quantization.algorithms", "integers of their own"),
+    ("spec/space", {"rate": {"stages": ["training"]}, "quantization": {"algorithms": ["octav"]}}, "spec.space.quantization.algorithms", "integers of their own"),
+    ("spec/space/sparsity", {"patterns": ["none"], "levelOf": "macs"}, "spec.space.sparsity.levelOf", "needs channel among"),
+    ("spec/space/layers/0/sparsity/levelOf", "macs", "spec.space.layers[0].sparsity.levelOf", "in space.sparsity.levelOf"),
     ("spec/space/layers/0/quantization", {"scheme": "int8", "biasCorrection": True}, "spec.space.layers[0].quantization.biasCorrection", "in the whole model"),
     ("spec/space/layers/0/quantization", {"scheme": "int8", "calibrationSamples": 9}, "spec.space.layers[0].quantization.calibrationSamples", "for the whole model"),
     # what it points to

@@ -12,6 +12,7 @@ from paretune_compress.quality.model import EvaluatedModel
 from paretune_contract.dataset import Scaling, Split
 from paretune_contract.failure import Reason, StageError
 from paretune_store.known_steps import KnownSteps
+from support.made_batches import dilated_by_batches, upsampled
 from support.made_requests import Workplace
 from support.made_tflite import ModelBuilder, convolution, options
 
@@ -201,3 +202,61 @@ def test_a_model_without_biases_has_nothing_to_correct(tmp_path):
     with pytest.raises(StageError, match=r"of 2 layers with integer weights none has a bias") as error:
         made(workplace, corrected=True, scheme="dynamic")
     assert error.value.reason is Reason.NO_EFFECT
+
+
+@pytest.mark.parametrize("scheme", ["dynamic", "int8", "int16x8"])
+def test_a_transposed_convolution_whose_output_shape_is_computed_is_corrected(scheme, tmp_path):
+    workplace = Workplace(tmp_path, make=upsampled)
+    plain = made(workplace, corrected=False, scheme=scheme, granularity="tensor")
+    better = made(workplace, corrected=True, scheme=scheme, granularity="tensor")
+    notes = {s.name: s.note for s in better.steps}
+    assert notes["correct-biases"] == "the biases of 2 layers take up the mean error of their outputs"
+    for layer in range(2):
+        before, after = (
+            mean_errors(workplace, Path(r.artifact.path), layer, tmp_path).mean() for r in (plain, better)
+        )
+        assert after < before, layer
+
+
+def test_a_layer_that_does_not_run_by_itself_is_named(tmp_path):
+    workplace = Workplace(tmp_path, make=lambda path: upsampled(path, stated=(1, 1, 1, 6)))
+    with pytest.raises(StageError, match=r"biasCorrection .*'up' \(TRANSPOSE_CONV\) does not run") as error:
+        made(workplace, corrected=True, scheme="dynamic")
+    assert error.value.reason is Reason.NOT_RUNNABLE
+
+
+@pytest.mark.parametrize("stated", [1, 4])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_sample_that_is_a_batch_for_a_layer_counts_with_all_its_places(scheme, stated, tmp_path):
+    workplace = Workplace(tmp_path, make=lambda path: dilated_by_batches(path, stated))
+    plain = made(workplace, corrected=False, scheme=scheme, granularity="tensor")
+    better = made(workplace, corrected=True, scheme=scheme, granularity="tensor")
+    for layer in range(2):
+        before, after = (
+            mean_errors(workplace, Path(r.artifact.path), layer, tmp_path).mean() for r in (plain, better)
+        )
+        assert after < before, layer
+
+
+def folded(path: Path) -> Path:
+    """A fully connected operator that takes two rows of its input as one."""
+    rng = np.random.default_rng(0)
+    b = ModelBuilder()
+    (x,) = b.operator("RELU", [b.input("image", (1, 8, 8, 4))], [("positive", (1, 8, 8, 4))])
+    (x,) = b.operator("RESHAPE", [x, b.constant("to", [2, 128], "int32")], [("halves", (2, 128))])
+    inputs = [x, b.constant("w", rng.normal(0, 0.1, (3, 256))), b.constant("b", np.zeros(3))]
+    (x,) = b.operator("FULLY_CONNECTED", inputs, [("last", (1, 3))], options("FullyConnectedOptions"))
+    (x,) = b.operator("SOFTMAX", [x], [("scores", (1, 3))], options("SoftmaxOptions", beta=1.0))
+    b.output(x)
+    return b.save(path)
+
+
+@pytest.mark.parametrize("algorithm", ["minMax", "gptq"])
+def test_a_dense_layer_takes_the_rows_of_its_input_as_its_weights_are_wide(algorithm, tmp_path):
+    workplace = Workplace(tmp_path, make=folded)
+    plain = made(workplace, corrected=False, scheme="int4", algorithm=algorithm)
+    better = made(workplace, corrected=True, scheme="int4", algorithm=algorithm)
+    before, after = (
+        mean_errors(workplace, Path(r.artifact.path), 0, tmp_path).mean() for r in (plain, better)
+    )
+    assert after < before

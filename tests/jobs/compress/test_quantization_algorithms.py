@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 from paretune_compress import flatbuffer as fb
 from paretune_compress.compress import compress, splits_to_read
+from paretune_compress.data import PreparedSplit
 from paretune_compress.graph.description import weighted_operators
+from paretune_compress.quality.model import EvaluatedModel
 from paretune_compress.steps.gptq import rounded
-from paretune_contract.dataset import Split
+from paretune_contract.dataset import Scaling, Split
 from paretune_contract.failure import Reason, StageError
 from paretune_store.known_steps import KnownSteps
+from support.made_batches import dilated_by_batches
 from support.made_requests import Workplace
+from support.made_tflite import ModelBuilder, options
 
 
 @pytest.fixture(scope="module")
@@ -219,3 +223,123 @@ def test_a_pod_reads_calibration_data_for_gptq_until_it_is_rounded(tmp_path):
     assert splits_to_read(request, known) == {Split.CALIBRATION}
     compress(request)
     assert splits_to_read(request, known) == frozenset()
+
+
+def layer_error(workplace, path, layer):
+    """Mean squared error of a layer's outputs on calibration data, where its weights alone are rounded."""
+    source, real = fb.read(workplace.path), real_weights(path)
+    index = weighted_operators(source)[layer].tensors[0]
+    name = list(real)[layer]
+    outputs = []
+    for changed in (False, True):
+        if changed:
+            fb.set_constant(source, index, real[name].astype(np.float32))
+        graph = source.subgraphs[0]
+        graph.outputs = [int(graph.operators[weighted_operators(source)[layer].index].outputs[0])]
+        source.signatureDefs = None
+        fb.write(source, workplace.folder / "cut.tflite")
+        data = PreparedSplit(workplace.data[Split.CALIBRATION], Scaling())
+        (batch,) = data.batches(data.samples)
+        (values,) = EvaluatedModel(workplace.folder / "cut.tflite", 1)(batch.inputs).values()
+        outputs.append(values)
+    return np.mean((outputs[1] - outputs[0]) ** 2)
+
+
+@pytest.mark.parametrize("stated", [1, 4])
+def test_gptq_rounds_for_all_places_of_a_sample_that_is_a_batch_for_a_layer(stated, tmp_path):
+    workplace = Workplace(tmp_path, make=lambda path: dilated_by_batches(path, stated))
+    better = quantized(workplace, scheme="int4", algorithm="gptq")
+    assert note(better, "round") == "gptq"
+    plain = quantized(workplace, scheme="int4")
+    before, after = (layer_error(workplace, Path(r.artifact.path), 0) for r in (plain, better))
+    assert after < before
+
+
+def twice(path: Path) -> Path:
+    """Weights that two dense layers share, one behind the other, on inputs that go together."""
+    rng = np.random.default_rng(0)
+    b = ModelBuilder()
+    x = b.input("image", (1, 8, 8, 4))
+    (x,) = b.operator("RESHAPE", [x, b.constant("to", [1, 256], "int32")], [("flat", (1, 256))])
+    mix = b.constant("mix/w", rng.normal(0, 1, (48, 6)) @ rng.normal(0, 1, (6, 256)) / 16)
+    (x,) = b.operator("FULLY_CONNECTED", [x, mix, -1], [("mix", (1, 48))], options("FullyConnectedOptions"))
+    shared, zero = b.constant("shared/w", rng.normal(0, 0.1, (48, 48))), b.constant("shared/b", np.zeros(48))
+    relu = options("FullyConnectedOptions", fusedActivationFunction=1)
+    for name in ("first", "second"):
+        (x,) = b.operator("FULLY_CONNECTED", [x, shared, zero], [(name, (1, 48))], relu)
+    last = b.constant("last/w", rng.normal(0, 0.3, (3, 48)))
+    (x,) = b.operator("FULLY_CONNECTED", [x, last, -1], [("last", (1, 3))], options("FullyConnectedOptions"))
+    (x,) = b.operator("SOFTMAX", [x], [("scores", (1, 3))], options("SoftmaxOptions", beta=1.0))
+    b.output(x)
+    return b.save(path)
+
+
+def test_weights_that_two_layers_share_are_rounded_for_the_inputs_of_both(tmp_path):
+    workplace = Workplace(tmp_path, make=twice)
+    better = quantized(workplace, scheme="int4", algorithm="gptq")
+    assert note(better, "round") == "gptq"
+    plain = quantized(workplace, scheme="int4")
+    for layer in (1, 2):
+        before, after = (layer_error(workplace, Path(r.artifact.path), layer) for r in (plain, better))
+        assert after < before / 2, layer
+
+
+def test_shared_weights_are_left_alone_where_one_of_their_layers_asks_for_minmax(tmp_path):
+    workplace = Workplace(tmp_path, make=twice)
+    override = {"match": "^second$", "quantization": {"scheme": "int4"}}
+    settings = {"quantization": {"scheme": "int4", "algorithm": "gptq"}, "layers": [override]}
+    result = compress(workplace.request(settings))
+    assert note(result, "round") == "gptq; minMax in 1 of 3 layers: 'first'"
+    plain = real_weights(Path(quantized(workplace, scheme="int4").artifact.path))
+    found = real_weights(Path(result.artifact.path))
+    assert [n for n in found if not np.array_equal(found[n], plain[n])] == [
+        "0 FULLY_CONNECTED",
+        "3 FULLY_CONNECTED",
+    ]
+
+
+def test_a_layer_that_the_quantizer_left_float_is_named_as_such(tmp_path):
+    workplace = Workplace(tmp_path, make=nameless)
+    override = {"match": "^operator-3$", "quantization": {"scheme": "dynamic", "algorithm": "gptq"}}
+    with pytest.raises(StageError, match=r"'operator-3' \(FULLY_CONNECTED\) are FLOAT32") as error:
+        compress(workplace.request({"layers": [override]}))
+    assert error.value.reason is Reason.NO_EFFECT
+
+
+def nameless(path: Path) -> Path:
+    """A layer without a name, which no entry of the quantizer's recipe can speak of."""
+    model = fb.read(twice(path))
+    op = model.subgraphs[0].operators[3]
+    model.subgraphs[0].tensors[int(op.outputs[0])].name = b""
+    fb.write(model, path)
+    return path
+
+
+def test_where_an_algorithm_takes_no_layer_its_own_reasons_are_given(tmp_path):
+    workplace = Workplace(tmp_path, make=twice)
+    model = fb.read(workplace.path)
+    mix = weighted_operators(model)[0].tensors[0]
+    weights = fb.constant(model, mix).copy()
+    weights[5] = 0
+    fb.set_constant(model, mix, weights)
+    fb.write(model, workplace.path)
+
+    def refusal(layer, algorithm):
+        quantization = {"scheme": "int8", "algorithm": algorithm}
+        settings = {
+            "quantization": {"scheme": "int8"},
+            "layers": [{"match": layer, "quantization": quantization}],
+        }
+        with pytest.raises(StageError, match=rf"{algorithm} takes none of the layers") as error:
+            compress(workplace.request(settings))
+        assert error.value.reason is Reason.NO_EFFECT
+        return error.value.message
+
+    for clipping in ("octav", "mse"):
+        said = refusal("^mix$", clipping)
+        assert "whose weights have no channel of zeros alone; expected minMax" in said
+        assert "training" not in said
+    said = refusal("^second$", "gptq")
+    assert "without groups, with at most 4,096 inputs a channel" in said
+    assert "shared with a layer of another algorithm; expected minMax" in said
+    assert "zeros" not in said

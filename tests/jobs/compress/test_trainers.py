@@ -220,6 +220,33 @@ def test_an_override_trains_the_integers_of_its_layers_alone(workplace, kind):
     assert all(found[name].zeros >= 0.599 for name in DENSE)
 
 
+@both
+@pytest.mark.parametrize("scheme", ["none", "int8"])
+def test_clusters_and_zeros_hold_in_layers_beside_one_whose_integers_are_trained(workplace, kind, scheme):
+    settings = {
+        "quantization": {"scheme": scheme},
+        "sparsity": HALF,
+        "clustering": CLUSTERS,
+        "layers": [{"match": "^stem$", "quantization": {"scheme": "int8", "training": "aware"}}],
+    }
+    found = by_layer(compress(workplace.request(settings, by(kind))))
+    assert all(1 < found[name].distinct <= 6 for name in DENSE)
+    assert all(found[name].zeros >= 0.599 for name in DENSE)
+    assert found["stem"].dtype == "INT8"
+    assert found["hidden"].dtype == ("INT8" if scheme == "int8" else "FLOAT32")
+
+
+@pytest.mark.parametrize("kind", [TrainerKind.TFMOT])
+def test_an_allocation_asks_tfmot_for_no_clusters_that_it_cannot_make(workplace, kind):
+    settings = {
+        "sparsity": HALF,
+        "clustering": {"stage": "training", "clusters": 3},
+        "allocation": "sensitivity",
+    }
+    found = by_layer(compress(workplace.request(settings, by(kind, epochs=1))))
+    assert {found[name].distinct for name in DENSE} == {3}
+
+
 # --- what is trained anew ----------------------------------------------------------------------------------
 
 
@@ -265,13 +292,6 @@ def test_eight_bits_of_activations_are_trained_with_where_the_file_has_them(work
         (
             {"sparsity": HALF, "clustering": {"stage": "training", "clusters": 2}},
             r"clustering\.clusters is 2.*3 or more in a sparse layer",
-        ),
-        (
-            {
-                "clustering": CLUSTERS,
-                "layers": [{"match": "^stem$", "quantization": {"scheme": "int8", "training": "aware"}}],
-            },
-            r"clustering\.stage is training in layer 'pointwise'.*quantization\.training to aware",
         ),
     ],
 )

@@ -58,6 +58,14 @@ def request(tmp_path: Path, data: bytes, **more: Any) -> IntakeRequest:
     )
 
 
+def test_a_model_that_is_known_says_what_its_reading_had_taken(tmp_path):
+    asked = request(tmp_path, fb.pack(dense()))
+    first, again = (intake(asked).steps[0] for _ in range(2))
+    assert (first.cached, first.spared) == (False, 0)
+    assert again.cached
+    assert 0 < again.spared <= first.seconds
+
+
 def refused(tmp_path: Path, data: bytes, **more: Any) -> StageError:
     wanted = request(tmp_path, data, **more)
     with pytest.raises(StageError) as caught:

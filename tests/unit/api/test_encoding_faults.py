@@ -1,4 +1,4 @@
-"""What a manifest may say about sparse files, and what is wrong with the rest."""
+"""What a manifest may say about sparse files and levels, and what is wrong with the rest."""
 
 from typing import Any
 
@@ -72,3 +72,20 @@ def test_an_encoding_of_single_layers_is_refused():
     (fault,) = faults(text({"layers": [{"match": "conv", "sparsity": sparsity}]}))
     assert fault.path == "spec.space.layers[0].sparsity.encoding"
     assert "space.sparsity.encodings" in fault.message
+
+
+def test_levels_of_macs_need_channels_to_remove():
+    channels = {"levelOf": "macs", "patterns": ["none", "channel"]}
+    assert faults(text({"sparsity": channels})) == faults(text({"sparsity": {"levelOf": "macs"}})) == []
+    assert faults(text({"sparsity": {"levelOf": "channels", "patterns": ["none"]}})) == []
+    (fault,) = faults(text({"sparsity": {"levelOf": "macs", "patterns": ["none", "unstructured"]}}))
+    assert (fault.path, fault.value) == ("spec.space.sparsity.levelOf", "macs")
+    assert "channel among space.sparsity.patterns" in fault.message
+
+
+def test_a_level_of_macs_in_single_layers_is_refused():
+    sparsity = {"pattern": "unstructured", "level": 0.8, "levelOf": "channels"}
+    assert faults(text({"layers": [{"match": "conv", "sparsity": sparsity}]})) == []
+    (fault,) = faults(text({"layers": [{"match": "conv", "sparsity": {**sparsity, "levelOf": "macs"}}]}))
+    assert (fault.path, fault.value) == ("spec.space.layers[0].sparsity.levelOf", "macs")
+    assert "space.sparsity.levelOf" in fault.message

@@ -100,9 +100,35 @@ def test_a_correction_of_trained_integers_alone_is_refused(space, named):
     assert re.search(named, fault.message)
 
 
+@pytest.mark.parametrize(
+    ("space", "named"),
+    [
+        ({"quantization": {"training": ["aware"]}}, "space.quantization.training"),
+        ({"rate": {"stages": ["training"]}}, "space.rate.stages"),
+    ],
+)
+@pytest.mark.parametrize("algorithms", [["gptq"], ["minMax", "octav"]])
+def test_algorithms_for_trained_integers_alone_are_refused(space, named, algorithms):
+    (fault,) = faults(
+        text({**space, "quantization": {**space.get("quantization", {}), "algorithms": algorithms}})
+    )
+    assert (fault.path, fault.value) == ("spec.space.quantization.algorithms", algorithms[-1])
+    assert named in fault.message
+
+
+def test_an_algorithm_beside_one_layer_with_trained_integers_is_for_the_others():
+    aware = {"match": "x", "quantization": {"scheme": "int8", "training": "aware"}}
+    assert faults(text({"layers": [aware], "quantization": {"algorithms": ["gptq"]}})) == []
+    assert faults(text({"quantization": {"algorithms": ["minMax"], "training": ["aware"]}})) == []
+
+
 def test_beside_other_weights_trained_integers_do_no_harm():
     asked = {
-        "quantization": {"training": ["none", "aware"], "biasCorrection": [False, True]},
+        "quantization": {
+            "training": ["none", "aware"],
+            "biasCorrection": [False, True],
+            "algorithms": ["gptq"],
+        },
         "rate": {"stages": ["none", "training"]},
     }
     assert faults(text(asked)) == []

@@ -43,9 +43,9 @@ def table(layers=LAYERS, **scales: float) -> Sensitivity:
     )
 
 
-def plans(model=LAYERS, found=None, tuned=False, **fields):
+def plans(model=LAYERS, found=None, tuned=False, beside_zeros=2, **fields):
     settings = Settings.model_validate({"allocation": "sensitivity", **fields})
-    given = shares(settings, model, found or table(model), tuned=tuned)
+    given = shares(settings, model, found or table(model), tuned=tuned, beside_zeros=beside_zeros)
     return {p.layer.name: p for p in resolve_layers(settings, model, given)}
 
 
@@ -93,6 +93,36 @@ def test_bits_of_clusters_add_up_and_the_sensitive_layer_gets_more_of_them():
     assert mean(found, lambda p: math.log2(p.clustering.clusters)) <= 4
     assert found["touchy"].clustering.clusters > 16 > found["calm"].clustering.clusters
     assert all(4 <= found[n].clustering.clusters <= 64 for n in SCALES)
+
+
+def few(stage="training", clusters=4, beside_zeros=3, **fields):
+    """Distinct weights of each layer where the calm one has all reason to have two."""
+    found = plans(
+        found=table(calm=0.0),
+        beside_zeros=beside_zeros,
+        clustering={"stage": stage, "clusters": clusters},
+        **fields,
+    )
+    return {n: found[n].clustering.clusters for n in SCALES}
+
+
+@pytest.mark.parametrize("sparsity", [UNSTRUCTURED, {"pattern": "2:4"}])
+def test_a_layer_with_zeros_gets_no_fewer_clusters_than_the_trainer_makes_beside_them(sparsity):
+    assert few(sparsity=sparsity, beside_zeros=2)["calm"] == 2
+    assert few(sparsity=sparsity)["calm"] == 3
+    assert mean(plans(beside_zeros=3, sparsity=sparsity, clustering={"stage": "training", "clusters": 4}),
+                lambda p: math.log2(p.clustering.clusters)) == pytest.approx(2, abs=0.2)  # fmt: skip
+
+
+def test_two_clusters_stay_where_no_zero_is_among_them():
+    assert few()["calm"] == 2
+    kept = {"match": "calm", "sparsity": {"pattern": "none"}}
+    assert few(sparsity=UNSTRUCTURED, layers=[kept])["calm"] == 2
+    assert few("int8", sparsity=UNSTRUCTURED, quantization={"scheme": "int8"})["calm"] == 2
+
+
+def test_fewer_clusters_than_the_trainer_makes_are_not_made_more_behind_its_back():
+    assert few(clusters=2, sparsity=UNSTRUCTURED) == dict.fromkeys(SCALES, 2)
 
 
 @pytest.mark.parametrize("bits", [4.7, 5, 6, 7, 7.9])

@@ -32,6 +32,10 @@ def test_each_choice_makes_another_document_that_reads_back_as_the_same_settings
         ({"algorithm": "mse", "calibrationSamples": 9}, {}),
         ({"scheme": "dynamic", "calibrationSamples": 50}, {"scheme": "dynamic"}),
         (
+            {"scheme": "dynamic", "algorithm": "gptq", "biasCorrection": True, "calibrationSamples": 50},
+            {"scheme": "dynamic", "algorithm": "gptq", "biasCorrection": True},
+        ),
+        (
             {"scheme": "int8", "training": "aware", "algorithm": "gptq", "calibrationSamples": 50},
             {"scheme": "int8", "training": "aware", "calibrationSamples": 50},
         ),

@@ -3,17 +3,20 @@
 import re
 
 import pytest
+from optuna.trial import FixedTrial
+from paretune.search.prior import first_trials
 from paretune.search.space import available
 from paretune_contract.dataset import Split
 from paretune_contract.settings import (
     INTEGER_SCHEMES,
+    PATTERNS_WITH_ZEROS,
     LevelOf,
     Scheme,
     Settings,
     SparsityEncoding,
     SparsityPattern,
 )
-from unit.search.toy_study import intake, spec
+from unit.search.toy_study import OBJECTIVES, intake, spec
 
 BOTH = (SparsityEncoding.DENSE, SparsityEncoding.SPARSE)
 ASKED = {"encodings": ["dense", "sparse"]}
@@ -29,10 +32,12 @@ SMALL = {
 }
 
 
-def small(sparsity, **fields):
-    return available(
-        spec(space={**SMALL, "sparsity": sparsity, **fields.pop("space", {})}, **fields), intake()
-    )
+DOWNLOAD = [{"metric": "accuracy"}, {"metric": "downloadSize"}]
+
+
+def small(sparsity, objectives=OBJECTIVES, **fields):
+    space = {**SMALL, "sparsity": sparsity, **fields.pop("space", {})}
+    return available(spec(objectives, space=space, **fields), intake())
 
 
 def why(space) -> str:
@@ -85,6 +90,61 @@ def test_zeros_are_worth_a_try_where_files_leave_them_out():
     assert {SparsityPattern.UNSTRUCTURED, SparsityPattern.TWO_OF_FOUR} <= set(sparse.patterns)
 
 
+UNSEEN = [{"metric": "accuracy"}, {"metric": "modelSize"}]
+
+
+def test_zeros_that_only_sparse_files_show_are_not_tried_among_integers_whose_files_are_dense():
+    space = small(ASKED, objectives=UNSEEN)
+    pruned = [c for c in space.cells() if c.sparsity.pattern in PATTERNS_WITH_ZEROS]
+    assert {c.quantization.scheme for c in pruned} == {Scheme.NONE, Scheme.FLOAT16}
+    channels = [c for c in space.cells() if c.sparsity.pattern is SparsityPattern.CHANNEL]
+    assert Scheme.INT8 in {c.quantization.scheme for c in channels}
+    whys = {w.what: w.why for w in space.withheld}
+    assert re.search("integer.* dense.*no objective is downloadSize", whys["sparsity.unstructured"])
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "objectives"),
+    [(ASKED, DOWNLOAD), ({**ASKED, "patterns": ["none", "unstructured", "channel"]}, UNSEEN)],
+    ids=["seen", "asked for"],
+)
+def test_zeros_that_are_seen_or_asked_for_are_tried_with_every_scheme(sparsity, objectives):
+    space = small(sparsity, objectives=objectives)
+    pruned = {c.quantization.scheme for c in space.cells() if c.sparsity.pattern in PATTERNS_WITH_ZEROS}
+    assert pruned == {Scheme.NONE, Scheme.FLOAT16, Scheme.INT8}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"devices": [{"name": "mcu", "runtime": "tflm"}]},
+        {"space": {"layers": [{"match": "a", "quantization": {"scheme": "int8"}}]}},
+    ],
+    ids=["runtime", "layers"],
+)
+def test_where_no_file_can_be_sparse_zeros_that_only_such_files_show_are_not_tried(fields):
+    space = small(ASKED, objectives=UNSEEN, **fields)
+    assert space.encodings == (SparsityEncoding.DENSE,)
+    assert not PATTERNS_WITH_ZEROS & set(space.patterns)
+
+
+def test_where_no_zeros_are_tried_all_schemes_share_the_parameter_of_the_pattern():
+    space = available(spec(UNSEEN), intake())
+    assert "sparsity" in space.distributions
+    assert "sparsity/integer" not in space.distributions
+
+
+def test_patterns_of_integers_have_a_parameter_of_their_own():
+    space = small(ASKED, objectives=UNSEEN)
+    cells = list(space.cells())
+    assert len({cell.digest() for cell in cells}) == len(cells)
+    for cell in cells:
+        assert space.ask(FixedTrial(space.params_of(cell))) == cell
+        integer = cell.quantization.scheme in INTEGER_SCHEMES
+        assert ("sparsity/integer" in space.params_of(cell)) is integer
+        assert ("sparsity" in space.params_of(cell)) is not integer
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
@@ -121,3 +181,15 @@ def test_levels_of_macs_are_asked_for_once_for_the_whole_study():
     found = {s.sparsity.level_of for s in macs.cells() if s.sparsity.level}
     assert found == {LevelOf.MACS}
     assert all(macs.contains(s) for s in macs.cells())
+
+
+@pytest.mark.parametrize("scheme", ["none", "float16"])
+def test_no_first_trial_is_lost_where_all_sparse_files_are_encoded_so(scheme):
+    def first(encodings):
+        schemes = {"quantization": {"schemes": [scheme]}}
+        found = small({"encodings": encodings}, space=schemes)
+        return [s for s, _ in first_trials(found)]
+
+    dense, sparse = first(["dense"]), first(["sparse"])
+    assert len(sparse) == len(dense) > 3
+    assert any(s.sparsity.encoding is SparsityEncoding.SPARSE for s in sparse)

@@ -32,6 +32,14 @@ FEW = {
 }
 
 
+RECURRENT = intake(
+    layers=[
+        layer(name, operator=operator, prunable=False, clusterable=False)
+        for name, operator in (("scan", "UNIDIRECTIONAL_SEQUENCE_LSTM"), ("attention", "BATCH_MATMUL"))
+    ]
+)
+
+
 def space_of(given=None, **quantization):
     return available(spec(space={**FEW, "quantization": quantization}), given or intake())
 
@@ -108,11 +116,49 @@ def test_settings_lead_to_parameters_and_back():
             intake(layers=[layer(operator="DEPTHWISE_CONV_2D")]), {}, "quantization.gptq",
             "this model has only DEPTHWISE_CONV_2D",
         ),
+        (RECURRENT, {}, "quantization.gptq", "CONV_2D and FULLY_CONNECTED; this model has only BATCH"),
+        (RECURRENT, {}, "quantization.octav", "it is for CONV_2D, .* this model has only BATCH_MATMUL, UNI"),
+        (RECURRENT, {}, "quantization.mse", "it is for CONV_2D, .* this model has only BATCH_MATMUL, UNI"),
+        (
+            intake(), {"calibrationSamples": [0, 100]}, "quantization.calibrationSamples.100",
+            "0 takes as many: .*100",
+        ),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_left_out_with_the_reason(given, asked, what, reason):
     space = space_of(given, **{**ALL, **asked})
     assert re.search(reason, why(space, what)), space.withheld
+
+
+def test_a_model_with_one_layer_that_they_reach_has_the_algorithms():
+    found = space_of(intake(layers=[layer(operator="DEPTHWISE_CONV_2D")]), **ALL).algorithms
+    assert found == (Algorithm.MIN_MAX, Algorithm.OCTAV, Algorithm.MSE)
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "left"),
+    [
+        (100, [0, 100], (0,)),
+        (100, [100], (100,)),
+        (100, [99, 0], (99, 0)),
+        (5000, [512, 0], (0,)),
+        (5000, [700, 512], (512, 700)),
+        (5000, [700, 0], (700, 0)),
+    ],
+)
+def test_no_two_numbers_of_samples_take_the_same_ones(there, asked, left):
+    given = intake()
+    split = given.data[Split.CALIBRATION].model_copy(update={"samples": there})
+    given = given.model_copy(update={"data": {**given.data, Split.CALIBRATION: split}})
+    assert space_of(given, calibrationSamples=asked).calibration_samples == left
+
+
+def test_an_algorithm_that_a_layer_insists_on_and_cannot_have_is_an_error():
+    forced = [{"match": "scan", "quantization": {"scheme": "dynamic", "algorithm": "octav"}}]
+    with pytest.raises(
+        SpaceError, match=r"layers\[0\].quantization.algorithm: octav: it is for CONV_2D, DEPTH"
+    ):
+        available(spec(space={"layers": forced}), RECURRENT)
 
 
 def test_gptq_that_a_layer_insists_on_and_cannot_have_is_an_error():
@@ -131,3 +177,23 @@ def test_the_first_trials_are_in_a_space_without_the_defaults():
         q = settings.quantization
         if q.scheme is Scheme.INT8 and q.training is QuantizationTraining.NONE and not settings.rate.ratio:
             assert (q.algorithm, q.calibration_samples, q.bias_correction) == (Algorithm.OCTAV, 50, True)
+
+
+@pytest.mark.parametrize(
+    ("plain", "other"),
+    [
+        ({"algorithms": ["minMax"]}, {"algorithms": ["gptq"]}),
+        ({"algorithms": ["minMax"]}, {"algorithms": ["octav", "gptq"]}),
+        ({"calibrationSamples": [0]}, {"calibrationSamples": [20, 50]}),
+        ({"biasCorrection": [False]}, {"biasCorrection": [True]}),
+    ],
+)
+@pytest.mark.parametrize("stages", [["none", "training"], ["none", "int8"]])
+@pytest.mark.parametrize("schemes", [["none", "int8", "int4"], ["dynamic"]])
+def test_no_first_trial_is_lost_where_a_study_chooses_its_numbers(plain, other, stages, schemes):
+    def first(quantization):
+        chosen = {"schemes": schemes, **quantization}
+        space = {"quantization": chosen, "clustering": {"stages": stages}}
+        return first_trials(available(spec(space=space), intake()))
+
+    assert len(first(other)) == len(first(plain)) > 5

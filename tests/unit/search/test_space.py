@@ -69,12 +69,113 @@ def test_what_the_trainer_cannot_do_is_left_out_and_says_which_one_can():
         available(forced, known.model_copy(update={"training": tfmot}))
 
 
-def test_the_trainer_decides_how_few_clusters_there_are_beside_zeros():
-    manifest = spec(DOWNLOAD, space={"clustering": {"clusters": {"min": 2, "max": 8}}})
+def by_tfmot(**space):
     known = intake()
-    assert min(available(manifest, known).clusters) == 2
     tfmot = known.training.model_copy(update={"trainer": TrainerKind.TFMOT})
-    assert min(available(manifest, known.model_copy(update={"training": tfmot})).clusters) == 3
+    return available(spec(DOWNLOAD, space=space), known.model_copy(update={"training": tfmot}))
+
+
+def fewest(space: SearchSpace, stage: ClusteringStage, *patterns: SparsityPattern) -> int:
+    clustered = [c for c in space.cells() if c.clustering.stage is stage and c.sparsity.pattern in patterns]
+    return min((c.clustering.clusters for c in clustered), default=0)
+
+
+TWO_TO_FOUR = {"clusters": {"min": 2, "max": 4}}
+ZEROS = (SparsityPattern.UNSTRUCTURED, SparsityPattern.TWO_OF_FOUR)
+WITHOUT = (SparsityPattern.NONE, SparsityPattern.CHANNEL)
+FEW_CELLS = {
+    "quantization": {"schemes": ["none", "int8", "int4"], "training": ["none"]},
+    "sparsity": {"max": 0.2},
+    "rate": {"stages": ["none"]},
+}
+
+
+def test_the_trainer_decides_how_few_clusters_it_makes_beside_zeros_and_nowhere_else():
+    stages = [s.value for s in ClusteringStage]
+    space = by_tfmot(clustering={**TWO_TO_FOUR, "stages": stages}, **FEW_CELLS)
+    assert fewest(space, ClusteringStage.TRAINING, *ZEROS) == 3
+    assert fewest(space, ClusteringStage.TRAINING, *WITHOUT) == 2
+    assert fewest(space, ClusteringStage.INT8, *ZEROS) == fewest(space, ClusteringStage.INT8, *WITHOUT) == 2
+    assert "training.trainer: file" in reasons(space)["clustering.clusters.2"]
+    by_file = available(spec(DOWNLOAD, space={"clustering": TWO_TO_FOUR, **FEW_CELLS}), intake())
+    assert fewest(by_file, ClusteringStage.TRAINING, *ZEROS) == 2
+    assert "clustering.clusters.2" not in reasons(by_file)
+
+
+def test_where_the_trainer_makes_none_of_the_clusters_beside_zeros_it_still_makes_them_elsewhere():
+    space = by_tfmot(clustering={"clusters": {"min": 2, "max": 2}}, **FEW_CELLS)
+    assert fewest(space, ClusteringStage.TRAINING, *ZEROS) == 0
+    assert fewest(space, ClusteringStage.TRAINING, *WITHOUT) == 2
+    assert fewest(space, ClusteringStage.INT8, *ZEROS) == 2
+
+
+@pytest.mark.parametrize("fields", [{}, {"layers": [{"match": "x", "sparsity": {"pattern": "2:4"}}]}])
+@pytest.mark.parametrize("clusters", [{"min": 2, "max": 4}, {"min": 2, "max": 2}])
+def test_clusters_beside_zeros_lead_to_parameters_of_their_own_and_back(clusters, fields):
+    space = by_tfmot(clustering={"clusters": clusters}, allocation=["uniform"], **FEW_CELLS, **fields)
+    cells = list(space.cells())
+    assert len({c.digest() for c in cells}) == len(cells) == space.size - (BASELINE not in cells)
+    lengths: dict[str, set[int]] = {}
+    options = space._parameters
+    for cell in cells:
+        assert space.ask(optuna.trial.FixedTrial(space.params_of(cell))) == cell
+
+        def noting(name, given, cell=cell):
+            lengths.setdefault(name, set()).add(tuple(given))
+            return given[space.params_of(cell)[name]]
+
+        space._choices(noting)
+    assert {name: {tuple(given)} for name, given in options.items()} == lengths
+
+
+def test_a_layer_with_zeros_of_its_own_gets_no_fewer_clusters_than_the_trainer_makes():
+    sparse = {"match": "x", "sparsity": {"pattern": "unstructured", "level": 0.5}}
+    space = by_tfmot(clustering=TWO_TO_FOUR, layers=[sparse], **FEW_CELLS)
+    assert fewest(space, ClusteringStage.TRAINING, *WITHOUT) == 3
+    own = {**sparse, "clustering": {"stage": "training", "clusters": 8}}
+    apart = by_tfmot(clustering=TWO_TO_FOUR, layers=[own], **FEW_CELLS)
+    assert fewest(apart, ClusteringStage.TRAINING, *WITHOUT) == 2
+    dense = {"patterns": ["none"]}
+    assert "clustering.clusters.2" in reasons(
+        by_tfmot(clustering=TWO_TO_FOUR, layers=[sparse], sparsity=dense)
+    )
+    assert "clustering.clusters.2" not in reasons(
+        by_tfmot(clustering=TWO_TO_FOUR, layers=[own], sparsity=dense)
+    )
+
+
+@pytest.mark.parametrize(
+    ("layer_settings", "fewest_made"),
+    [
+        ({"sparsity": {"pattern": "2:4"}, "clustering": {"stage": "training", "clusters": 2}}, 3),
+        (
+            {
+                "sparsity": {"pattern": "unstructured", "level": 0.5},
+                "clustering": {"stage": "training", "clusters": 2},
+            },
+            3,
+        ),
+        ({"clustering": {"stage": "training", "clusters": 1}}, 2),
+    ],
+)
+def test_clusters_of_a_layer_that_the_trainer_cannot_make_are_an_error(layer_settings, fewest_made):
+    with pytest.raises(
+        SpaceError,
+        match=rf"layers\[0\]\.clustering\.clusters: [12]: .*tfmot.*{fewest_made} or more.*trainer: file",
+    ):
+        by_tfmot(layers=[{"match": "x", **layer_settings}])
+    single = layer_settings["clustering"]["clusters"] == 1
+    integers = {"stage": "int8", "clusters": 1 if single else 2}
+    assert by_tfmot(layers=[{"match": "x", **layer_settings, "clustering": integers}]).layers
+
+
+def test_two_clusters_of_one_layer_leave_out_zeros_that_it_would_share():
+    two = {"match": "x", "clustering": {"stage": "training", "clusters": 2}}
+    space = by_tfmot(layers=[two])
+    assert space.patterns == WITHOUT
+    assert "space.layers[0]" in reasons(space)["sparsity.unstructured"]
+    kept = by_tfmot(layers=[{**two, "sparsity": {"pattern": "none"}}])
+    assert set(ZEROS) <= set(kept.patterns)
 
 
 def test_static_schemes_need_calibration():

@@ -34,7 +34,7 @@ from paretune_contract.settings import (
     SparsityPattern,
 )
 from paretune_contract.stages import Step
-from paretune_contract.training import ResolvedTraining
+from paretune_contract.training import TFMOT_CLUSTERS_BESIDE_ZEROS, ResolvedTraining, TrainerKind
 from paretune_store.files import sha256_file
 from paretune_store.known_steps import Missing
 from paretune_store.steps import JSON, CachedStep, StepCache
@@ -50,7 +50,7 @@ from .steps.bias_correction import correct_biases
 from .steps.calibration import Ranges, calibrate, spread
 from .steps.channels import narrow, sentence
 from .steps.clustering import cluster
-from .steps.gptq import gptq_sentence, round_by_outputs
+from .steps.gptq import round_by_outputs
 from .steps.grids import GRIDS, grids_of_channels, read_grids, write_grids
 from .steps.quantization import needs_calibration, quantize, quantizes
 from .steps.sparse_encoding import encode_file
@@ -63,8 +63,8 @@ RANGES = "ranges.npz"
 CALIBRATE = "calibrate"
 PROBE, TABLE = "probe", "sensitivity.json"
 PRUNE_VERSION, CALIBRATE_VERSION, QUANTIZE_VERSION, CLUSTER_VERSION = 1, 1, 2, 1
-GRIDS_VERSION, NARROW_VERSION, SHRINK_VERSION, ENCODE_VERSION = 2, 1, 1, 1
-ROUND, ROUND_VERSION = "round", 1
+GRIDS_VERSION, NARROW_VERSION, SHRINK_VERSION, ENCODE_VERSION = 2, 1, 1, 2
+ROUND, ROUND_VERSION = "round", 2
 CORRECT, CORRECT_VERSION = "correct-biases", 1
 KEPT_APART = {"training", "algorithm", "calibration_samples", "bias_correction"}
 """Settings of quantization that stand elsewhere in the quantized file's key, or in another step's."""
@@ -130,7 +130,9 @@ class Chain:
         if settings.allocation is Allocation.UNIFORM:
             return uniform
         tuned = self.training is not None
-        given = shares(settings, self.model.layers, self._probed(), tuned=tuned)
+        by_tfmot = self.training is not None and self.training.trainer is TrainerKind.TFMOT
+        own = {"beside_zeros": TFMOT_CLUSTERS_BESIDE_ZEROS} if by_tfmot else {}
+        given = shares(settings, self.model.layers, self._probed(), tuned=tuned, **own)
         return resolve_layers(settings, self.model.layers, given)
 
     def run(self, settings: Settings, plans: Sequence[LayerPlan]) -> File:
@@ -352,9 +354,8 @@ class Chain:
 
         def produce(folder: Path) -> None:
             source, model = fb.read(floats.path), fb.read(file.path)
-            said = gptq_sentence(source, plans)
             data, chosen = PreparedSplit(info, self.scaling), spread(info.samples, samples)
-            round_by_outputs(source, model, plans, data, chosen, folder, threads=self.threads)
+            said = round_by_outputs(source, model, plans, data, chosen, folder, threads=self.threads)
             fb.write(model, folder / MODEL)
             (folder / SENTENCE).write_text(said)
 

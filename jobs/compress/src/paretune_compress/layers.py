@@ -8,6 +8,7 @@ from paretune_contract.failure import Reason, StageError
 from paretune_contract.model import LayerInfo
 from paretune_contract.settings import (
     INTEGER_SCHEMES,
+    REACHED,
     Algorithm,
     Clustering,
     ClusteringStage,
@@ -24,12 +25,6 @@ from paretune_contract.settings import (
 TWO_OF_FOUR_SHARE = 0.5
 KEPT_OPERATORS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"})
 """Operators for which every quantization scheme must work; others are quantized where the tool can."""
-REACHED = {
-    Algorithm.OCTAV: KEPT_OPERATORS,
-    Algorithm.MSE: KEPT_OPERATORS,
-    Algorithm.GPTQ: frozenset({"CONV_2D", "FULLY_CONNECTED"}),
-}
-"""Operators whose weights an algorithm quantizes; minMax takes the others."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 BLOCK = 4
+MOST_BYTES = 2**31 - 1
+"""No .tflite holds more, so no dense tensor that was ever in one does."""
 _INDEXES = (
     (np.uint8, schema.SparseIndexVector.Uint8Vector, schema.Uint8VectorT),
     (np.uint16, schema.SparseIndexVector.Uint16Vector, schema.Uint16VectorT),
@@ -39,11 +41,6 @@ class Encoded:
     segments: Array
     places: Array
     block: int
-
-    @property
-    def bytes(self) -> int:
-        """What values and positions take in the file."""
-        return sum(part.nbytes for part in (self.values, self.segments, self.places))
 
     def parameters(self) -> Any:
         """`SparsityParametersT`."""
@@ -84,7 +81,8 @@ def decode(raw: Array, dtype: Any, shape: tuple[int, ...], parameters: Any) -> A
         parameters: `SparsityParametersT` of the tensor.
 
     Raises:
-        ValueError: when the encoding is none of the two forms, or its parts contradict each other.
+        ValueError: when the encoding is none of the two forms, its parts contradict each other, or the shape
+            is not that of what is encoded.
     """
     axes = list(parameters.dimMetadata or [])
     formats = [axis.format for axis in axes]
@@ -98,9 +96,14 @@ def decode(raw: Array, dtype: Any, shape: tuple[int, ...], parameters: Any) -> A
     if not rows or order != list(range(len(axes))) or not (whole or in_blocks):
         raise ValueError("its sparse encoding is none of rows or rows of blocks along the last axis")
     block = 1 if whole else int(axes[rank].denseSize)
+    outer = [int(axis.denseSize) for axis in axes[: rank - 1]]
+    if min(shape) < 0 or outer != list(shape[:-1]) or block < 1 or shape[-1] % block:
+        raise ValueError(f"its shape {list(shape)} is not that of its sparse encoding")
+    if prod(shape) * np.dtype(dtype).itemsize > MOST_BYTES:
+        raise ValueError(f"its shape {list(shape)} is that of more bytes than a .tflite holds")
     segments, places = (_positions(v) for v in (axes[rank - 1].arraySegments, axes[rank - 1].arrayIndices))
     values = np.ascontiguousarray(raw).view(dtype).reshape(-1)
-    count, across = prod(shape[:-1]), shape[-1] // block if block > 0 and shape[-1] % block == 0 else 0
+    count, across = prod(outer), shape[-1] // block
     lengths = np.diff(segments)
     if (
         len(segments) != count + 1

@@ -57,6 +57,16 @@ class Algorithm(StrEnum):
     GPTQ = "gptq"  # on the scale of minMax, each taking up the errors of those before (Frantar et al. 2022)
 
 
+REACHED = {
+    Algorithm.OCTAV: frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}),
+    Algorithm.MSE: frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}),
+    Algorithm.GPTQ: frozenset({"CONV_2D", "FULLY_CONNECTED"}),
+}
+"""Operators whose weights an algorithm quantizes; minMax takes the others."""
+MOST_CALIBRATED = 512
+"""Samples that `calibration_samples` 0 stands for at most: more of them move the ranges no further."""
+
+
 class InputOutput(StrEnum):
     """Type of the model's inputs and outputs after static quantization."""
 

@@ -31,6 +31,10 @@ class TrainerKind(StrEnum):
     TFMOT = "tfmot"  # the TensorFlow Model Optimization toolkit, on Keras layers made from the file
 
 
+TFMOT_CLUSTERS, TFMOT_CLUSTERS_BESIDE_ZEROS = 2, 3
+"""Fewest clusters that tfmot trains, and fewest in a layer with zeros, where zero is one of them."""
+
+
 class Augment(Document):
     """Changes made to training samples each time they are seen. The float model sees the same change."""
 

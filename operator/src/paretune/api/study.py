@@ -384,7 +384,13 @@ class SparsitySpace(Document):
                 "self.patterns.exists(p, p in ['unstructured', '2:4', '1x4'])",
                 "sparse files need zeros: one of unstructured, 2:4, 1x4 among space.sparsity.patterns",
                 ".encodings",
-            )
+            ),
+            rule(
+                "!has(self.levelOf) || self.levelOf == 'channels' || !has(self.patterns) || "
+                "'channel' in self.patterns",
+                "levelOf macs needs channel among space.sparsity.patterns; leave it out",
+                ".levelOf",
+            ),
         )
     )
 
@@ -411,7 +417,7 @@ class SparsitySpace(Document):
     )
     encodings: Annotated[tuple[SparsityEncoding, ...], Field(min_length=1, max_length=2), Distinct] = Field(
         (SparsityEncoding.DENSE,),
-        description="dense, sparse (schemes none and float16 with half of zeros or more: the file holds the "
+        description="dense, sparse (scheme none from half of zeros on, float16 with more: the file holds the "
         "weights without their zeros; for litert, whose ARM kernels skip them); absent: dense.",
         json_schema_extra=_SET,
     )
@@ -543,6 +549,11 @@ _LAYER_RULES = rules(
         "!has(self.sparsity) || !has(self.sparsity.encoding) || self.sparsity.encoding == 'dense'",
         "the encoding is the whole file's; expected in space.sparsity.encodings",
         ".sparsity.encoding",
+    ),
+    rule(
+        "!has(self.sparsity) || !has(self.sparsity.levelOf) || self.sparsity.levelOf == 'channels'",
+        "channels are removed from the whole model; expected in space.sparsity.levelOf",
+        ".sparsity.levelOf",
     ),
     rule(
         "!has(self.clustering) || !has(self.clustering.stage) || self.clustering.stage == 'none' || "
@@ -755,10 +766,18 @@ def _number_rules() -> Iterator[dict[str, Any]]:
             f"{what} needs dataset.calibration; give it, or leave it out",
             f".space.quantization.{field}",
         )
+    some_untrained = (
+        " || (!has(self.space.quantization.training) || 'none' in self.space.quantization.training) && "
+        "(!has(self.space.rate) || !has(self.space.rate.stages) || 'none' in self.space.rate.stages)"
+    )
     yield rule(
-        some.format(*asked[2][:2]) + " || (!has(self.space.quantization.training) || "
-        "'none' in self.space.quantization.training) && (!has(self.space.rate) || "
-        "!has(self.space.rate.stages) || 'none' in self.space.rate.stages)",
+        some.format(*asked[0][:2]) + some_untrained,
+        "weights that are trained as integers have integers of their own; expected none among "
+        "space.quantization.training and space.rate.stages, or algorithms left out",
+        ".space.quantization.algorithms",
+    )
+    yield rule(
+        some.format(*asked[2][:2]) + some_untrained,
         "biases of weights that are trained as integers are not corrected; expected none among "
         "space.quantization.training and space.rate.stages, or biasCorrection left out",
         ".space.quantization.biasCorrection",

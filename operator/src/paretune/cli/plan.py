@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 from paretune_contract.model import LayerInfo, ModelInfo
+from paretune_contract.settings import SparsityPattern
 from paretune_contract.stages import IntakeResult
 from paretune_contract.summary import summarize
 from paretune_contract.training import ResolvedTraining
@@ -130,7 +131,7 @@ def _layer_row(layer: LayerInfo, model: ModelInfo) -> list[str]:
 def _show_space(out: Console, space: SearchSpace) -> None:
     size = f"{space.size:,} settings" if space.size is not None else "more than a million settings"
     out.print(f"\n[bold]Space[/]  {size}")
-    for name, values in _choices(space).items():
+    for name, values in choices(space).items():
         out.print(f"  {name}: {', '.join(values) or '-'}", markup=False)
     if space.withheld:
         out.print("  left out:")
@@ -138,7 +139,9 @@ def _show_space(out: Console, space: SearchSpace) -> None:
             out.print(f"    {one.what}: {one.why}", markup=False)
 
 
-def _choices(space: SearchSpace) -> Mapping[str, list[str]]:
+def choices(space: SearchSpace) -> Mapping[str, list[str]]:
+    """The options of each setting, in the words of the manifest; none where there is no such setting."""
+    removes = SparsityPattern.CHANNEL in space.patterns
     return {
         "quantization.scheme": [v.value for v in space.schemes],
         "quantization.granularity": [v.value for v in space.granularities],
@@ -149,6 +152,7 @@ def _choices(space: SearchSpace) -> Mapping[str, list[str]]:
         "quantization.biasCorrection": ["true" if v else "false" for v in space.bias_corrections],
         "sparsity.pattern": [v.value for v in space.patterns],
         "sparsity.level": [f"{v:g}" for v in space.levels],
+        "sparsity.levelOf": [space.level_of.value] if removes else [],
         "sparsity.encoding": [v.value for v in space.encodings],
         "clustering.stage": [v.value for v in space.stages],
         "clustering.clusters": [str(v) for v in space.clusters],
@@ -183,7 +187,7 @@ def _document(
         "intake": intake.model_dump(mode="json", by_alias=True),
         "space": {
             "size": space.size,
-            "choices": _choices(space),
+            "choices": choices(space),
             "withheld": [{"what": w.what, "why": w.why} for w in space.withheld],
         },
         "estimate": asdict(time),

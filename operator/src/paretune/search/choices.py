@@ -80,11 +80,14 @@ class SearchSpace:
         bias_corrections: whether biases take up mean errors, for integer schemes whose integers are not
             trained.
         patterns: sparsity patterns.
+        integer_zeros: whether patterns with zeros are for integer schemes too, whose files are always dense.
         levels: ascending shares of zeros or of channels, for patterns that have a level.
         level_of: what the level of pattern channel is a share of.
-        encodings: how the file holds zeros, for float schemes and patterns that leave half of zeros or more.
+        encodings: how the file holds zeros, for float schemes and patterns that leave half of zeros (float16:
+            more than half).
         stages: clustering stages.
         clusters: descending numbers of distinct weights.
+        clusters_beside_zeros: fewest that training makes where a layer has zeros.
         allocations: how levels, clusters and 4-bit weights are divided among the layers.
         bits: descending mean bits of a weight, for int4 that is allocated by sensitivity.
         rated: whether weights are trained for a number of bytes, for integer schemes.
@@ -103,11 +106,13 @@ class SearchSpace:
     calibration_samples: tuple[int, ...] = (0,)
     bias_corrections: tuple[bool, ...] = (False,)
     patterns: tuple[SparsityPattern, ...] = (SparsityPattern.NONE,)
+    integer_zeros: bool = True
     levels: tuple[float, ...] = ()
     level_of: LevelOf = LevelOf.CHANNELS
     encodings: tuple[SparsityEncoding, ...] = (SparsityEncoding.DENSE,)
     stages: tuple[ClusteringStage, ...] = (ClusteringStage.NONE,)
     clusters: tuple[int, ...] = ()
+    clusters_beside_zeros: int = 0
     allocations: tuple[Allocation, ...] = (Allocation.UNIFORM,)
     bits: tuple[float, ...] = ()
     rated: tuple[bool, ...] = (False,)
@@ -263,18 +268,16 @@ class SearchSpace:
             }
         if scheme in INTEGER_SCHEMES:
             quantization["training"] = pick("training", self.trainings)
-        sparsity: dict[str, Any] = {"pattern": pick("sparsity", self.patterns)}
+        sparsity: dict[str, Any] = {"pattern": pick(*self._patterns(scheme))}
         if sparsity["pattern"] in LEVELED_PATTERNS:
             sparsity["level"] = pick("level", self.levels)
-        sparsity["encoding"] = pick("encoding", self._encodings(scheme, **sparsity))
+        sparsity["encoding"] = pick("encoding", self.encodings_of(scheme, **sparsity))
         sparsity["level_of"] = self.level_of
 
-        domain = _domain(scheme)
-        clusters = self._clusters(scheme)
-        stages = self._stages(scheme) if clusters else (ClusteringStage.NONE,)
-        clustering: dict[str, Any] = {"stage": pick(f"clustering/{domain}", stages)}
+        clustering: dict[str, Any] = {"stage": pick(*self._stages(scheme, sparsity["pattern"]))}
         if clustering["stage"] is not ClusteringStage.NONE:
-            clustering["clusters"] = pick("clusters/int4" if domain == "int4" else "clusters", clusters)
+            named = self._clusters(scheme, sparsity["pattern"], clustering["stage"])
+            clustering["clusters"] = pick(*named)
 
         divides = sparsity["pattern"] in DIVISIBLE_PATTERNS or "clusters" in clustering
         allocation = pick("allocation", self._allocations(scheme, divides))
@@ -289,7 +292,7 @@ class SearchSpace:
             else:
                 quantization["granularity"] = pick("granularity", self.granularities)
             if quantization["training"] is QuantizationTraining.NONE:
-                name, algorithms = self._algorithms(clustering["stage"])
+                name, algorithms = self.algorithms_with(clustering["stage"])
                 quantization["algorithm"] = pick(name, algorithms)
                 quantization["bias_correction"] = pick("biasCorrection", self.bias_corrections)
         if scheme in STATIC_SCHEMES:
@@ -302,7 +305,14 @@ class SearchSpace:
             "allocation": allocation,
         }
 
-    def _encodings(
+    def _patterns(self, scheme: Scheme) -> tuple[str, tuple[SparsityPattern, ...]]:
+        """Parameter and options of the pattern: no zeros that nobody sees with this scheme."""
+        if self.integer_zeros or scheme not in INTEGER_SCHEMES:
+            return "sparsity", self.patterns
+        kept = tuple(p for p in self.patterns if p not in PATTERNS_WITH_ZEROS)
+        return "sparsity/integer", kept or (SparsityPattern.NONE,)
+
+    def encodings_of(
         self, scheme: Scheme, pattern: SparsityPattern, level: float = 0.0
     ) -> tuple[SparsityEncoding, ...]:
         """Encodings that differ: integers are always dense, and so is what would take more bytes."""
@@ -317,28 +327,57 @@ class SearchSpace:
         mixes = scheme is Scheme.INT4 and len(self.bits) > 0
         return self.allocations if divides or mixes else (Allocation.UNIFORM,)
 
-    def _algorithms(self, stage: ClusteringStage) -> tuple[str, tuple[Algorithm, ...]]:
-        """Name and options of the algorithm; gptq would tear apart what training drew together."""
+    def algorithms_with(self, stage: ClusteringStage) -> tuple[str, tuple[Algorithm, ...]]:
+        """Parameter and options of the algorithm; gptq would tear apart what training drew together."""
         if stage is not ClusteringStage.TRAINING or Algorithm.GPTQ not in self.algorithms:
             return "algorithm", self.algorithms
         kept = tuple(a for a in self.algorithms if a is not Algorithm.GPTQ)
         return "algorithm/clustered", kept or (Algorithm.MIN_MAX,)
 
-    def _stages(self, scheme: Scheme) -> tuple[ClusteringStage, ...]:
-        """Stages that have an effect with this scheme."""
+    def _stages(self, scheme: Scheme, pattern: SparsityPattern) -> tuple[str, tuple[ClusteringStage, ...]]:
+        """Parameter and options of the stage: those that have an effect, and are possible."""
         without = set()
         if scheme not in INTEGER_SCHEMES:
             without.add(ClusteringStage.INT8)
         elif Granularity.TENSOR not in self.granularities:
             # One scale per channel turns k distinct weights into up to k for each channel.
             without.add(ClusteringStage.TRAINING)
-        return tuple(s for s in self.stages if s not in without) or (ClusteringStage.NONE,)
+        clusters = self._effective(scheme)
+        stages = tuple(s for s in self.stages if s not in without) if clusters else ()
+        name = f"clustering/{_domain(scheme)}"
+        if ClusteringStage.TRAINING in stages and not self._trained(clusters, pattern):
+            name += "/sparse"
+            stages = tuple(s for s in stages if s is not ClusteringStage.TRAINING)
+        return name, stages or (ClusteringStage.NONE,)
 
-    def _clusters(self, scheme: Scheme) -> tuple[int, ...]:
+    def _clusters(
+        self, scheme: Scheme, pattern: SparsityPattern, stage: ClusteringStage
+    ) -> tuple[str, tuple[int, ...]]:
+        """Parameter and options of the number of clusters: those that have an effect, and are possible."""
+        name, clusters = "clusters/int4" if scheme is Scheme.INT4 else "clusters", self._effective(scheme)
+        made = self._trained(clusters, pattern) if stage is ClusteringStage.TRAINING else clusters
+        return name if made == clusters else f"{name}/sparse", made
+
+    def _effective(self, scheme: Scheme) -> tuple[int, ...]:
         """Numbers of clusters that have an effect with this scheme."""
         if scheme is Scheme.INT4:
             return tuple(c for c in self.clusters if c < INT4_LEVELS)
         return self.clusters
+
+    def _trained(self, clusters: tuple[int, ...], pattern: SparsityPattern) -> tuple[int, ...]:
+        """Of these numbers of clusters the ones that training makes beside a pattern."""
+        if not self.clusters_beside_zeros or not self._leaves_zeros(pattern):
+            return clusters
+        return tuple(c for c in clusters if c >= self.clusters_beside_zeros)
+
+    def _leaves_zeros(self, pattern: SparsityPattern) -> bool:
+        """Whether some layer that is clustered like the others has zeros."""
+        return pattern in PATTERNS_WITH_ZEROS or any(
+            layer.sparsity is not None
+            and layer.sparsity.pattern in PATTERNS_WITH_ZEROS
+            and layer.clustering is None
+            for layer in self.layers
+        )
 
 
 def _values(settings: Settings) -> dict[str, Any]:

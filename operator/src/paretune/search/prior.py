@@ -88,11 +88,13 @@ def _settings(
         granularity = space.granularities[0]
     wanted = Allocation.SENSITIVITY if divided else Allocation.UNIFORM
     allocation = wanted if wanted in space.allocations else space.allocations[0]
-    sparsity = Sparsity()
+    sparse: dict[str, Any] = {}
     if pattern is SparsityPattern.TWO_OF_FOUR:
-        sparsity = Sparsity(pattern=pattern)
+        sparse = {"pattern": pattern}
     elif level > 0 and space.levels:
-        sparsity = Sparsity(pattern=pattern, level=min(space.levels, key=lambda v: (abs(v - level), v)))
+        sparse = {"pattern": pattern, "level": min(space.levels, key=lambda v: (abs(v - level), v))}
+    if sparse:
+        sparse["encoding"] = space.encodings_of(scheme, **sparse)[0]
     clustering = Clustering()
     if clusters > 0 and space.clusters:
         integer = scheme in INTEGER_SCHEMES and ClusteringStage.INT8 in space.stages
@@ -103,8 +105,8 @@ def _settings(
     training = space.trainings[-1 if aware else 0]
     numbers: dict[str, Any] = {"calibration_samples": space.calibration_samples[-1]}
     if training is QuantizationTraining.NONE and not ratio:
-        plain = Algorithm.MIN_MAX in space.algorithms
-        numbers["algorithm"] = Algorithm.MIN_MAX if plain else space.algorithms[0]
+        _, algorithms = space.algorithms_with(clustering.stage)
+        numbers["algorithm"] = Algorithm.MIN_MAX if Algorithm.MIN_MAX in algorithms else algorithms[0]
         numbers["bias_correction"] = space.bias_corrections[0]
     return Settings(
         quantization=Quantization(
@@ -118,7 +120,7 @@ def _settings(
         rate=Rate(ratio=space.ratios[round(ratio * (len(space.ratios) - 1))])
         if ratio and space.ratios
         else Rate(),
-        sparsity=sparsity,
+        sparsity=Sparsity(**sparse),
         clustering=clustering,
         allocation=allocation,
         layers=space.layers,

@@ -11,7 +11,9 @@ from paretune_contract.settings import (
     DIVISIBLE_PATTERNS,
     INTEGER_SCHEMES,
     LEVELED_PATTERNS,
+    MOST_CALIBRATED,
     PATTERNS_WITH_ZEROS,
+    REACHED,
     STATIC_SCHEMES,
     Algorithm,
     Allocation,
@@ -27,10 +29,11 @@ from paretune_contract.settings import (
     SparsityPattern,
 )
 from paretune_contract.summary import IntakeSummary, ModelSummary
-from paretune_contract.training import TrainerKind
+from paretune_contract.training import TFMOT_CLUSTERS_BESIDE_ZEROS, TrainerKind
 
 from ..api import Runtime
 from ..api.study import RUNNABLE, SPARSE_RUNTIMES, RateStage, SparsitySpace, StudySpec
+from . import tfmot
 from .choices import BASELINE, LEAST_ENCODED, SearchSpace, Withheld
 
 __all__ = ["BASELINE", "SearchSpace", "SpaceError", "Withheld", "available", "pools_of"]
@@ -83,8 +86,8 @@ def available(
 
     schemes = _offer(order, why_not, lambda s: s.value, withheld) or (_fallback(given),)
     trainings = _trainings(given, schemes, withheld)
-    patterns = _patterns(given, withheld)
-    encodings = _encodings(given, schemes, patterns, forced, withheld)
+    encodings = _encodings(given, schemes, forced, withheld)
+    patterns, integer_zeros = _patterns(given, schemes, encodings, forced, withheld)
     stages = _stages(given, schemes, withheld)
     allocations = _allocations(given, schemes, patterns, stages, withheld)
     rated = _rated(given, schemes, forced, withheld)
@@ -102,11 +105,13 @@ def available(
         calibration_samples=_calibration_samples(given, schemes, withheld),
         bias_corrections=_bias_corrections(given, schemes, withheld),
         patterns=patterns,
+        integer_zeros=integer_zeros,
         level_of=spec.space.sparsity.level_of,
         levels=_levels(spec.space.sparsity.max) if LEVELED_PATTERNS & set(patterns) else (),
         encodings=encodings,
         stages=stages,
-        clusters=_cluster_steps(given, patterns, stages) if set(stages) != {ClusteringStage.NONE} else (),
+        clusters=_cluster_steps(given) if set(stages) != {ClusteringStage.NONE} else (),
+        clusters_beside_zeros=_clusters_beside_zeros(given, patterns, stages, forced, withheld),
         allocations=allocations,
         bits=MIXES if Scheme.INT4 in schemes and Allocation.SENSITIVITY in allocations else (),
         rated=rated,
@@ -193,19 +198,20 @@ def _algorithms(given: _Given, schemes: Sequence[Scheme], withheld: list[Withhel
             return ""
         if not INTEGER_SCHEMES & set(schemes):
             return "it chooses integers, and no integer scheme is left"
-        return _why_no_gptq(given) if algorithm is Algorithm.GPTQ else ""
+        return _why_no_algorithm(algorithm, given)
 
     order = _unique(given.spec.space.quantization.algorithms, tuple(Algorithm))
     offered = _offer(order, why_not, lambda a: f"quantization.{a.value}", withheld)
     return offered or (Algorithm.MIN_MAX,)
 
 
-def _why_no_gptq(given: _Given) -> str:
-    if Split.CALIBRATION not in given.intake.data:
+def _why_no_algorithm(algorithm: Algorithm, given: _Given) -> str:
+    if algorithm is Algorithm.GPTQ and Split.CALIBRATION not in given.intake.data:
         return "it rounds weights by what the layers make of dataset.calibration, which is absent"
-    if not {"CONV_2D", "FULLY_CONNECTED"} & set(given.model.operators):
+    if algorithm in REACHED and not REACHED[algorithm] & set(given.model.operators):
+        *others, last = sorted(REACHED[algorithm])
         found = ", ".join(given.model.operators)
-        return f"it is for CONV_2D and FULLY_CONNECTED; this model has only {found}"
+        return f"it is for {', '.join(others)} and {last}; this model has only {found}"
     return ""
 
 
@@ -213,6 +219,7 @@ def _calibration_samples(
     given: _Given, schemes: Sequence[Scheme], withheld: list[Withheld]
 ) -> tuple[int, ...]:
     calibration = given.intake.data.get(Split.CALIBRATION)
+    asked = given.spec.space.quantization.calibration_samples
 
     def why_not(samples: int) -> str:
         if not samples:
@@ -221,9 +228,11 @@ def _calibration_samples(
             return "it is for static quantization, and no static scheme is left"
         if samples > calibration.samples:
             return f"dataset.calibration has {calibration.samples:,} samples"
+        if 0 in asked and samples == min(calibration.samples, MOST_CALIBRATED):
+            return f"0 takes as many: dataset.calibration has {calibration.samples:,} samples"
         return ""
 
-    order = sorted(given.spec.space.quantization.calibration_samples, key=lambda n: n or math.inf)
+    order = sorted(asked, key=lambda n: n or math.inf)
     offered = _offer(order, why_not, lambda n: f"quantization.calibrationSamples.{n}", withheld)
     return offered or (0,)
 
@@ -296,36 +305,56 @@ def _why_invisible(given: _Given, what: str) -> str:
 # --- sparsity ---------------------------------------------------------------------------------------------
 
 
-def _patterns(given: _Given, withheld: list[Withheld]) -> tuple[SparsityPattern, ...]:
-    spec = given.spec
-    asked = _asked(spec.space.sparsity.patterns, SparsitySpace().patterns)
+def _patterns(
+    given: _Given,
+    schemes: Sequence[Scheme],
+    encodings: Sequence[SparsityEncoding],
+    forced: tuple[LayerSettings, ...],
+    withheld: list[Withheld],
+) -> tuple[tuple[SparsityPattern, ...], bool]:
+    """The patterns, and whether those with zeros are for integer schemes too."""
+    asked = _asked(given.spec.space.sparsity.patterns, SparsitySpace().patterns)
+    unseen = "" if asked else _why_invisible(given, "sparsity")
+    shrinks = SparsityEncoding.SPARSE in encodings
 
     def why_not(pattern: SparsityPattern) -> str:
-        if pattern is SparsityPattern.NONE:
-            return ""
-        if not given.model.prunable:
-            return "no layer of this model can be pruned"
-        fours = (SparsityPattern.TWO_OF_FOUR, SparsityPattern.BLOCK)
-        if pattern in fours and not given.model.two_of_four:
-            return "no layer that can be pruned has input channels in multiples of four"
-        if pattern in LEVELED_PATTERNS and not _levels(spec.space.sparsity.max):
-            return f"space.sparsity.max is {spec.space.sparsity.max:g}"
-        if reason := _why_not_by_trainer(pattern, given):
+        if reason := _why_no_pattern(pattern, given, forced):
             return reason
-        # Pruning without fine-tuning costs more accuracy than it is worth, so it is not offered at all.
-        shrinks = SparsityEncoding.SPARSE in spec.space.sparsity.encodings
-        seen = asked or shrinks or pattern is SparsityPattern.CHANNEL  # smaller tensors show everywhere
-        return _why_no_training(given) or ("" if seen else _why_invisible(given, "sparsity"))
+        return "" if shrinks or pattern not in PATTERNS_WITH_ZEROS else unseen
 
-    order = _unique(spec.space.sparsity.patterns, tuple(SparsityPattern))
+    order = _unique(given.spec.space.sparsity.patterns, tuple(SparsityPattern))
     offered = _offer(order, why_not, lambda p: f"sparsity.{p.value}", withheld)
-    return offered or (SparsityPattern.NONE,)
+    zeros = [p for p in offered if p in PATTERNS_WITH_ZEROS]
+    integers = ", ".join(s.value for s in schemes if s in INTEGER_SCHEMES)
+    if not (unseen and zeros and integers):
+        return offered or (SparsityPattern.NONE,), True
+    for pattern in zeros:
+        why = f"with {integers}, whose integers are always stored densely: {unseen}"
+        withheld.append(Withheld(f"sparsity.{pattern.value}", why))
+    return offered, False
+
+
+def _why_no_pattern(pattern: SparsityPattern, given: _Given, forced: tuple[LayerSettings, ...]) -> str:
+    """Why a pattern is not possible, whoever may see it."""
+    if pattern is SparsityPattern.NONE:
+        return ""
+    if not given.model.prunable:
+        return "no layer of this model can be pruned"
+    fours = (SparsityPattern.TWO_OF_FOUR, SparsityPattern.BLOCK)
+    if pattern in fours and not given.model.two_of_four:
+        return "no layer that can be pruned has input channels in multiples of four"
+    highest = given.spec.space.sparsity.max
+    if pattern in LEVELED_PATTERNS and not _levels(highest):
+        return f"space.sparsity.max is {highest:g}"
+    if _by_tfmot(given) and (reason := tfmot.why_no_pattern(pattern, forced)):
+        return reason
+    # Pruning without fine-tuning costs more accuracy than it is worth, so it is not offered at all.
+    return _why_no_training(given)
 
 
 def _encodings(
     given: _Given,
     schemes: Sequence[Scheme],
-    patterns: Sequence[SparsityPattern],
     forced: tuple[LayerSettings, ...],
     withheld: list[Withheld],
 ) -> tuple[SparsityEncoding, ...]:
@@ -340,7 +369,9 @@ def _encodings(
         for i, layer in enumerate(forced):
             if layer.quantization is not None and layer.quantization.scheme in INTEGER_SCHEMES:
                 return f"it holds float weights only, and space.layers[{i}] makes integers"
-        return _why_too_few_zeros(PATTERNS_WITH_ZEROS & set(patterns), given.spec.space.sparsity.max)
+        listed = PATTERNS_WITH_ZEROS & set(given.spec.space.sparsity.patterns)
+        patterns = frozenset(p for p in listed if not _why_no_pattern(p, given, forced))
+        return _why_too_few_zeros(patterns, given.spec.space.sparsity.max)
 
     order = _unique(given.spec.space.sparsity.encodings, tuple(SparsityEncoding))
     offered = _offer(order, why_not, lambda e: f"sparsity.encoding.{e.value}", withheld)
@@ -352,14 +383,6 @@ def _why_too_few_zeros(patterns: frozenset[SparsityPattern], highest: float) -> 
         return "it leaves out zeros, and no pattern with zeros is left"
     if patterns <= LEVELED_PATTERNS and highest < LEAST_ENCODED:
         return f"space.sparsity.max is {highest:g}, and below {LEAST_ENCODED:g} files may grow by it"
-    return ""
-
-
-def _why_not_by_trainer(pattern: SparsityPattern, given: _Given) -> str:
-    if pattern is SparsityPattern.BLOCK and _by_tfmot(given):
-        return (
-            "training.trainer is tfmot, which has no blocks for convolutions; training.trainer: file has them"
-        )
     return ""
 
 
@@ -407,18 +430,29 @@ def _stages(
     return offered or (ClusteringStage.NONE,)
 
 
-def _cluster_steps(
-    given: _Given, patterns: Sequence[SparsityPattern], stages: Sequence[ClusteringStage]
-) -> tuple[int, ...]:
-    """Numbers of clusters, descending, about a factor of 1.4 apart; the manifest's ends are among them.
-
-    tfmot makes no two clusters of which one is zero.
-    """
+def _cluster_steps(given: _Given) -> tuple[int, ...]:
+    """Numbers of clusters, descending, about a factor of 1.4 apart; the manifest's ends are among them."""
     bounds = given.spec.space.clustering.clusters
     low, high = bounds.min, bounds.max
-    if _by_tfmot(given) and ClusteringStage.TRAINING in stages and set(patterns) != {SparsityPattern.NONE}:
-        low, high = max(low, 3), max(high, 3)
     return tuple(sorted({low, high, *(c for c in CLUSTER_STEPS if low <= c <= high)}, reverse=True))
+
+
+def _clusters_beside_zeros(
+    given: _Given,
+    patterns: Sequence[SparsityPattern],
+    stages: Sequence[ClusteringStage],
+    forced: tuple[LayerSettings, ...],
+    withheld: list[Withheld],
+) -> int:
+    """Fewest clusters that the trainer makes in a layer with zeros; 0: as few as elsewhere."""
+    if not _by_tfmot(given) or ClusteringStage.TRAINING not in stages:
+        return 0
+    alike = [layer.sparsity for layer in forced if layer.sparsity is not None and layer.clustering is None]
+    if PATTERNS_WITH_ZEROS & {*patterns, *(sparsity.pattern for sparsity in alike)}:
+        fewest = given.spec.space.clustering.clusters.min
+        if fewest < TFMOT_CLUSTERS_BESIDE_ZEROS:
+            withheld.append(Withheld(f"clustering.clusters.{fewest}", tfmot.why_no_two_clusters()))
+    return TFMOT_CLUSTERS_BESIDE_ZEROS
 
 
 # --- allocation ------------------------------------------------------------------------------------------
@@ -503,14 +537,19 @@ def _check_layers(forced: tuple[LayerSettings, ...], given: _Given) -> None:
                 raise SpaceError(f"{path}.quantization.scheme: {layer.quantization.scheme.value}: {reason}")
             if layer.quantization.training is QuantizationTraining.AWARE and training:
                 raise SpaceError(f"{path}.quantization.training: aware: {training}")
-            if layer.quantization.algorithm is Algorithm.GPTQ and (reason := _why_no_gptq(given)):
-                raise SpaceError(f"{path}.quantization.algorithm: gptq: {reason}")
+            algorithm = layer.quantization.algorithm
+            if reason := _why_no_algorithm(algorithm, given):
+                raise SpaceError(f"{path}.quantization.algorithm: {algorithm.value}: {reason}")
         if layer.sparsity is not None and layer.sparsity.pattern is not SparsityPattern.NONE and training:
             raise SpaceError(f"{path}.sparsity.pattern: {layer.sparsity.pattern.value}: {training}")
-        if layer.sparsity is not None and (reason := _why_not_by_trainer(layer.sparsity.pattern, given)):
-            raise SpaceError(f"{path}.sparsity.pattern: {layer.sparsity.pattern.value}: {reason}")
+        by_tfmot = _by_tfmot(given)
+        pattern = layer.sparsity.pattern if layer.sparsity is not None else SparsityPattern.NONE
+        if by_tfmot and (reason := tfmot.why_no_pattern(pattern)):
+            raise SpaceError(f"{path}.sparsity.pattern: {pattern.value}: {reason}")
         if layer.clustering is None:
             continue
+        if by_tfmot and (reason := tfmot.why_no_clusters(layer)):
+            raise SpaceError(f"{path}.clustering.clusters: {layer.clustering.clusters}: {reason}")
         if layer.clustering.stage is ClusteringStage.TRAINING and training:
             raise SpaceError(f"{path}.clustering.stage: training: {training}")
         floats = layer.quantization is not None and layer.quantization.scheme not in INTEGER_SCHEMES

@@ -226,6 +226,12 @@ def _macs(model: fb.Model, w: WeightedOperator, size: int) -> int:
     return size
 
 
+def has_integer_weights(model: fb.Model, w: WeightedOperator) -> bool:
+    """Whether an operator whose weights are trained holds integers; the quantizer may leave some float."""
+    tensor = model.subgraphs[0].tensors[w.tensors[0]]
+    return w.operator in WEIGHT_INPUT and fb.type_name(tensor) in ("INT8", "INT4")
+
+
 def bias_tensor(model: fb.Model, w: WeightedOperator) -> int | None:
     """Index of the operator's constant bias, if it has one."""
     op = model.subgraphs[0].operators[w.index]

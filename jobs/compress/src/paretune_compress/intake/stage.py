@@ -15,7 +15,7 @@ from paretune_contract.stages import IntakeRequest, IntakeResult, Step
 from paretune_contract.training import Loss, TrainerKind
 from paretune_store.fetch import fetch_cached
 from paretune_store.files import sha256_file, sha256_folder
-from paretune_store.steps import JSON, StepCache
+from paretune_store.steps import JSON, CachedStep, StepCache
 
 from .. import flatbuffer as fb
 from ..data import prepare_noted
@@ -42,8 +42,9 @@ def intake_stage(request: IntakeRequest) -> IntakeResult:
     """
     cache = StepCache(Path(request.cache))
     started = time.perf_counter()
-    model, cached = _model(request, cache)
-    steps = [Step(name="model", seconds=time.perf_counter() - started, cached=cached)]
+    model, made = _model(request, cache)
+    took = time.perf_counter() - started
+    steps = [Step(name="model", seconds=took, cached=made.cached, spared=made.spared)]
     check_layers(request.layers, model.layers)
     data: dict[Split, DataInfo] = {}
     notes: list[str] = []
@@ -75,7 +76,7 @@ def intake_stage(request: IntakeRequest) -> IntakeResult:
 # --- the model ----------------------------------------------------------------------------------------------
 
 
-def _model(request: IntakeRequest, cache: StepCache) -> tuple[ModelInfo, bool]:
+def _model(request: IntakeRequest, cache: StepCache) -> tuple[ModelInfo, CachedStep]:
     uri, limit = request.model_uri, request.model_limit
     path = fetch_cached(uri, cache, limit_bytes=limit)
     kind = source_format(path, uri)
@@ -116,7 +117,7 @@ def _model(request: IntakeRequest, cache: StepCache) -> tuple[ModelInfo, bool]:
         untrainable=described.untrainable,
         compile_config=json.loads((step.folder / FACTS).read_text())["compile"],
     )
-    return info, step.cached
+    return info, step
 
 
 def _checked(path: Path, uri: str, kind: SourceFormat, limit: int) -> KerasConfig | None:

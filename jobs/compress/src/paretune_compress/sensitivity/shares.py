@@ -1,11 +1,11 @@
 """From settings and a probe's table to what each layer gets."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from paretune_contract.model import LayerInfo
-from paretune_contract.settings import DIVISIBLE_PATTERNS, Scheme, Settings
+from paretune_contract.settings import DIVISIBLE_PATTERNS, ClusteringStage, Scheme, Settings
 
 from ..layers import LayerPlan, Share, overridden, resolve_layers
 from .allocation import cover, divide
@@ -22,7 +22,12 @@ FEWEST_CLUSTERS, MOST_CLUSTERS, INT4_LEVELS = 2, 256, 16
 
 
 def shares(
-    settings: Settings, layers: Sequence[LayerInfo], table: Sensitivity, *, tuned: bool = False
+    settings: Settings,
+    layers: Sequence[LayerInfo],
+    table: Sensitivity,
+    *,
+    tuned: bool = False,
+    beside_zeros: int = FEWEST_CLUSTERS,
 ) -> dict[int, Share]:
     """What an allocation by sensitivity gives to each layer, by its place in `layers`.
 
@@ -35,6 +40,7 @@ def shares(
         layers: of the float model.
         table: a probe's.
         tuned: fine-tuning follows the pruning.
+        beside_zeros: fewest clusters that training makes in a layer with zeros.
 
     Raises:
         StageError: as `resolve_layers` does.
@@ -55,8 +61,17 @@ def shares(
     for i, level in _levels(settings.sparsity.level, costs, pruned, tuned).items():
         found[i] = replace(found.get(i, Share()), level=level)
     clustered = free("clustering", lambda p: p.clustering.clusters > 0)
-    four = {i for i, p in enumerate(plans) if (found.get(i, Share()).scheme or p.scheme) is Scheme.INT4}
-    for i, clusters in _clusters(settings.clustering.clusters, costs, clustered, four).items():
+    so_far = resolve_layers(settings, layers, found)
+    trained = settings.clustering.stage is ClusteringStage.TRAINING
+    bounds = {
+        i: (
+            beside_zeros if trained and so_far[i].zeros > 0 else FEWEST_CLUSTERS,
+            # Clusters beyond the levels of a 4-bit integer change nothing.
+            INT4_LEVELS if so_far[i].scheme is Scheme.INT4 else MOST_CLUSTERS,
+        )
+        for i in clustered
+    }
+    for i, clusters in _clusters(settings.clustering.clusters, costs, bounds).items():
         found[i] = replace(found.get(i, Share()), clusters=clusters)
     return found
 
@@ -79,17 +94,15 @@ def _levels(level: float, costs: dict[int, LayerCosts], at: Sequence[int], tuned
 
 
 def _clusters(
-    clusters: int, costs: dict[int, LayerCosts], at: Sequence[int], four: set[int]
+    clusters: int, costs: dict[int, LayerCosts], bounds: Mapping[int, tuple[int, int]]
 ) -> dict[int, int]:
     if not clusters:
         return {}
     saved = FULL_BITS - math.log2(clusters)
     curves: dict[int, Curve] = {}
-    for i in at:
-        # Clusters beyond the levels of a 4-bit integer change nothing.
-        least = FULL_BITS - math.log2(INT4_LEVELS if i in four else MOST_CLUSTERS)
-        low = min(saved, max(least, saved - MOST_BITS_APART))
-        high = max(saved, min(FULL_BITS - math.log2(FEWEST_CLUSTERS), saved + MOST_BITS_APART))
+    for i, (fewest, most) in bounds.items():
+        low = min(saved, max(FULL_BITS - math.log2(most), saved - MOST_BITS_APART))
+        high = max(saved, min(FULL_BITS - math.log2(fewest), saved + MOST_BITS_APART))
         if (curve := costs[i].saved_bits()) is not None:
             curves[i] = curve.between(low, high)
     divided = _divided(curves, saved)

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 from paretune_contract.failure import Reason, StageError
-from paretune_contract.settings import Algorithm, Granularity
+from paretune_contract.settings import REACHED, Algorithm, Granularity
 
 from .. import flatbuffer as fb
-from ..layers import REACHED, LayerPlan
+from ..layers import LayerPlan
 
 CLIPPING = frozenset({Algorithm.OCTAV, Algorithm.MSE})
 """Algorithms that choose a scale and clip what is beyond it; litert-quantizer has them."""
+CLIPPED = "whose weights have no channel of zeros alone"
+"""What they need of a layer."""
 
 
 def clipped_plans(source: Path, plans: Sequence[LayerPlan]) -> list[LayerPlan]:
@@ -39,14 +41,16 @@ def clipping_sentence(source: Path, plans: Sequence[LayerPlan]) -> str:
         StageError: NO_EFFECT when minMax is left with all of it.
     """
     asked = [(p, now) for p, now in zip(plans, clipped_plans(source, plans), strict=True)]
-    return sentence([(p, p.algorithm is now.algorithm) for p, now in asked if p.algorithm in CLIPPING])
+    took = [(p, p.algorithm is now.algorithm) for p, now in asked if p.algorithm in CLIPPING]
+    return sentence(took, CLIPPED)
 
 
-def sentence(took: Sequence[tuple[LayerPlan, bool]]) -> str:
+def sentence(took: Sequence[tuple[LayerPlan, bool]], needs: str) -> str:
     """Which layers minMax quantized instead: `octav; minMax in 2 of 5 layers: 'a', 'b'`.
 
     Args:
         took: plans that ask for another algorithm, and whether this quantized the layer; may be empty.
+        needs: what the algorithm needs of a layer beside its operator, as words that follow the operators.
 
     Raises:
         StageError: NO_EFFECT when it did so in none of them.
@@ -61,8 +65,7 @@ def sentence(took: Sequence[tuple[LayerPlan, bool]]) -> str:
         raise StageError(
             Reason.NO_EFFECT,
             f"quantization.algorithm: {names} takes none of the layers that ask for it ({some}): it is for "
-            f"{', '.join(operators)}, whose weights have no channel of zeros alone, were not clustered while "
-            f"training and are not very many; expected {Algorithm.MIN_MAX.value}",
+            f"{', '.join(operators)} {needs}; expected {Algorithm.MIN_MAX.value}",
         )
     return names + (
         f"; {Algorithm.MIN_MAX.value} in {len(left)} of {len(took)} layers: {some}" if left else ""

@@ -19,11 +19,17 @@ from paretune_contract.settings import INTEGER_SCHEMES
 
 from .. import flatbuffer as fb
 from ..data import PreparedSplit
-from ..graph.description import WeightedOperator, bias_tensor, weighted_operators
-from ..graph.operators import BIAS_INPUT, WEIGHT_INPUT
+from ..graph.description import (
+    WeightedOperator,
+    bias_tensor,
+    has_integer_weights,
+    layer_name,
+    weighted_operators,
+)
+from ..graph.operators import BIAS_INPUT, SHAPE_INPUTS, WEIGHT_INPUT
 from ..layers import LayerPlan
 from ..runtime import open_interpreter, run_interpreter
-from .layer_inputs import Values, input_of, layer_inputs
+from .layer_inputs import Values, as_read, input_of, layer_inputs
 
 Channels = NDArray[np.float64]
 ALONE = "layer.tflite"
@@ -84,7 +90,7 @@ def correct_biases(
         for plan, before, after in zip(
             plans, weighted_operators(source), weighted_operators(quantized), strict=True
         )
-        if plan.scheme in INTEGER_SCHEMES and _is_integer(quantized, after)
+        if plan.scheme in INTEGER_SCHEMES and has_integer_weights(quantized, after)
     ]
     biased = [(b, a) for b, a in pairs if bias_tensor(quantized, a) is not None]
     if not biased:
@@ -106,11 +112,6 @@ def correct_biases(
     return Correction(quantized, len(pairs), len(biased))
 
 
-def _is_integer(model: fb.Model, layer: WeightedOperator) -> bool:
-    tensor = model.subgraphs[0].tensors[layer.tensors[0]]
-    return layer.operator in WEIGHT_INPUT and fb.type_name(tensor) in ("INT8", "INT4")
-
-
 def _means(
     model: fb.Model,
     tensors: Sequence[int],
@@ -119,13 +120,12 @@ def _means(
     folder: Path,
     threads: int,
 ) -> dict[int, Values]:
-    """Means of activations over the samples, float32 in the shapes of the tensors."""
+    """Means of activations over the samples, float32, each like one sample's."""
     sums: dict[int, NDArray[np.float64]] = {}
     for batch in layer_inputs(model, tensors, data, indices, folder, threads=threads):
         for t, values in batch.items():
             sums[t] = sums.get(t, 0.0) + values.sum(axis=0, dtype=np.float64)
-    shapes = {t: fb.shape(model.subgraphs[0].tensors[t]) for t in sums}
-    return {t: (total / len(indices)).astype(np.float32).reshape(shapes[t]) for t, total in sums.items()}
+    return {t: (total / len(indices)).astype(np.float32) for t, total in sums.items()}
 
 
 def _weights(model: fb.Model, layer: WeightedOperator) -> Values:
@@ -186,17 +186,25 @@ def _own_bias(model: fb.Model, layer: WeightedOperator) -> int:
 def _output(
     source: fb.Model, layer: WeightedOperator, weights: Values, value: Values, folder: Path
 ) -> Channels:
-    """Mean of each output channel of a float layer, without bias and activation, for one input."""
-    path = folder / ALONE
-    fb.write(_alone(source, layer, weights), path)
-    (made,) = run_interpreter(open_interpreter(path, threads=1), [value])
-    path.unlink()
+    """Mean of each output channel of a float layer, without bias and activation, for one sample."""
+    path, entering = folder / ALONE, as_read(source, layer, value)
+    fb.write(_alone(source, layer, weights, entering.shape), path)
+    try:
+        (made,) = run_interpreter(open_interpreter(path, threads=1), [entering])
+    except (StageError, RuntimeError, ValueError) as error:
+        raise StageError(
+            Reason.NOT_RUNNABLE,
+            f"quantization.biasCorrection runs each layer by itself, and {layer_name(source, layer.index)!r} "
+            f"({layer.operator}) does not run: {' '.join(str(error).split())[:300]}",
+        ) from error
+    finally:
+        path.unlink()
     mean: Channels = made.reshape(-1, made.shape[-1]).mean(axis=0, dtype=np.float64)
     return mean
 
 
-def _alone(source: fb.Model, layer: WeightedOperator, weights: Values) -> fb.Model:
-    """A model of one layer with other weights."""
+def _alone(source: fb.Model, layer: WeightedOperator, weights: Values, entering: tuple[int, ...]) -> fb.Model:
+    """A model of one layer with other weights, for an input of a shape."""
     graph, at = source.subgraphs[0], WEIGHT_INPUT[layer.operator]
     bias_at = BIAS_INPUT[layer.operator]
     op = copy.copy(graph.operators[layer.index])
@@ -209,9 +217,11 @@ def _alone(source: fb.Model, layer: WeightedOperator, weights: Values) -> fb.Mod
     alone.operatorCodes = [source.operatorCodes[op.opcodeIndex]]
     op.opcodeIndex, part.operators, part.tensors = 0, [op], []
 
-    def put(index: int, constant: fb.Array | None) -> int:
+    def put(index: int, constant: fb.Array | None, shape: tuple[int, ...] | None = None) -> int:
         tensor = copy.copy(graph.tensors[index])
         tensor.buffer = 0
+        if shape is not None:
+            tensor.shape, tensor.shapeSignature = list(shape), None
         if constant is not None:
             buffer = schema.BufferT()
             buffer.data = np.frombuffer(np.ascontiguousarray(constant).tobytes(), np.uint8)
@@ -220,14 +230,19 @@ def _alone(source: fb.Model, layer: WeightedOperator, weights: Values) -> fb.Mod
         part.tensors.append(tensor)
         return len(part.tensors) - 1
 
+    leaves = (entering[0], *fb.shape(graph.tensors[int(op.outputs[0])])[1:])
     inputs = []
     for j, t in enumerate(int(t) for t in op.inputs):
         constant = weights if j == at else fb.constant(source, t)
         if j == bias_at and constant is not None:
             constant = np.zeros_like(constant)
-        inputs.append(-1 if t < 0 else put(t, None if t == enters else constant))
+        if j in SHAPE_INPUTS.get(layer.operator, ()):  # other operators may compute it
+            constant = np.array(leaves, np.int32)
         if t == enters:
+            inputs.append(put(t, None, entering))
             part.inputs = [inputs[-1]]
+        else:
+            inputs.append(-1 if t < 0 else put(t, constant))
     op.inputs = inputs
     op.outputs = part.outputs = [put(int(op.outputs[0]), None)]
     return alone

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from paretune_contract.failure import Reason, StageError
+from paretune_contract.settings import MOST_CALIBRATED
 
 from .. import flatbuffer as fb
 from ..data import PreparedSplit
 from ..graph.signature import ordered_inputs
 from ..runtime import open_interpreter, run_interpreter
 
-MAX_SAMPLES = 512
-"""More samples move the ranges no further, and each costs an inference that keeps every tensor."""
 BATCH = 32
 
 
@@ -99,7 +98,7 @@ def spread(there: int, samples: int) -> NDArray[np.int64]:
             f"quantization.calibrationSamples is {samples}, and dataset.calibration has {there}; expected at "
             f"most {there}, or 0 for all of them",
         )
-    return np.unique(np.linspace(0, there - 1, samples or min(there, MAX_SAMPLES)).astype(np.int64))
+    return np.unique(np.linspace(0, there - 1, samples or min(there, MOST_CALIBRATED)).astype(np.int64))
 
 
 def _samples(

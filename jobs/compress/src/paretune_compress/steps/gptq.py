@@ -11,6 +11,7 @@ the inverse itself, which takes no account of the weights that are rounded alrea
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,29 +21,38 @@ from paretune_contract.settings import Algorithm, ClusteringStage
 
 from .. import flatbuffer as fb
 from ..data import PreparedSplit
-from ..graph.description import WeightedOperator, weighted_operators
+from ..graph.description import WeightedOperator, has_integer_weights, weighted_operators
 from ..layers import LayerPlan
 from .algorithms import sentence
-from .layer_inputs import Values, input_of, layer_inputs
+from .layer_inputs import Values, as_read, input_of, layer_inputs
 
 Matrix = NDArray[np.float64]
 DAMPING = 0.01
 """Share of the mean second moment that is added to all, so that there is an inverse."""
 MOST_INPUTS = 4096
 """Inputs of a channel beyond which the matrix of second moments is too large to be worth it."""
+NEEDS = (
+    f"without groups, with at most {MOST_INPUTS:,} inputs a channel and with weights that were not clustered "
+    "while training, nor are shared with a layer of another algorithm"
+)
+"""What it needs of a layer."""
 PLACES = 256
 """Places of an image that are looked at, spread evenly."""
 BLOCK = 64
 
 
-def gptq_sentence(source: fb.Model, plans: Sequence[LayerPlan]) -> str:
-    """What gptq did and left to minMax.
+@dataclass(frozen=True)
+class _Layer:
+    """A layer in the float model and in the quantized one."""
 
-    Raises:
-        StageError: NO_EFFECT when it rounds no layer.
-    """
-    layers = zip(plans, weighted_operators(source), strict=True)
-    return sentence([(p, _rounds(source, p, w)) for p, w in layers if p.algorithm is Algorithm.GPTQ])
+    plan: LayerPlan
+    before: WeightedOperator
+    after: WeightedOperator
+
+    @property
+    def weights(self) -> int:
+        """The quantized tensor; layers with the same weights, stored alike, have the same."""
+        return self.after.tensors[0]
 
 
 def round_by_outputs(
@@ -54,8 +64,10 @@ def round_by_outputs(
     folder: Path,
     *,
     threads: int,
-) -> None:
+) -> str:
     """Round the weights of the layers that ask for it anew, on the scales that they have.
+
+    Weights that several layers read are rounded for the inputs of all of them, and only where all ask for it.
 
     Args:
         source: the float model.
@@ -66,34 +78,39 @@ def round_by_outputs(
         folder: where a part of the model is put meanwhile.
         threads: of LiteRT.
 
+    Returns:
+        What was rounded and what was left to minMax, as `sentence` says it.
+
     Raises:
-        StageError: NOT_RUNNABLE when the runtime refuses.
+        StageError: NO_EFFECT when no layer is rounded; NOT_RUNNABLE when the runtime refuses.
     """
-    layers = [
-        (before, after)
-        for plan, before, after in zip(
-            plans, weighted_operators(source), weighted_operators(quantized), strict=True
-        )
-        if _rounds(source, plan, before)
-    ]
-    if not layers:
-        return
-    enters = [input_of(source, before) for before, _ in layers]
-    moments = [np.zeros((0, 0)) for _ in layers]
-    for batch in layer_inputs(source, enters, data, indices, folder, threads=threads):
-        for n, (before, _) in enumerate(layers):
-            rows = np.concatenate(list(_rows(source, before, batch[enters[n]])))
-            square = rows.T @ rows
-            moments[n] = moments[n] + square if moments[n].size else square.astype(np.float64)
-    for (before, after), second in zip(layers, moments, strict=True):
-        tensor = quantized.subgraphs[0].tensors[after.tensors[0]]
-        weights = fb.constant(source, before.tensors[0])
+    pairs = zip(weighted_operators(source), weighted_operators(quantized), strict=True)
+    layers = [_Layer(plan, *pair) for plan, pair in zip(plans, pairs, strict=True)]
+    # A layer that the quantizer left float is not minMax's either: whoever inspects the file names it.
+    floats = {layer.weights for layer in layers if _stayed_float(quantized, layer)}
+    apart = floats | {layer.weights for layer in layers if not _rounds(source, layer.plan, layer.before)}
+    asked = [layer for layer in layers if layer.plan.algorithm is Algorithm.GPTQ]
+    said = sentence(
+        [(layer.plan, layer.weights not in apart) for layer in asked if layer.weights not in floats], NEEDS
+    )
+    layers = [layer for layer in layers if layer.weights not in apart]
+    moments: dict[int, Matrix] = {}
+    enters = [input_of(source, layer.before) for layer in layers]
+    for batch in layer_inputs(source, enters, data, indices, folder, threads=threads) if layers else ():
+        for layer, tensor in zip(layers, enters, strict=True):
+            rows = np.concatenate(list(_rows(source, layer.before, batch[tensor])))
+            square = (rows.T @ rows).astype(np.float64)
+            moments[layer.weights] = moments.get(layer.weights, 0.0) + square
+    origins = {layer.weights: layer.before.tensors[0] for layer in layers}
+    for index, second in moments.items():
+        tensor, weights = quantized.subgraphs[0].tensors[index], fb.constant(source, origins[index])
         assert weights is not None
         matrix = weights.reshape(len(weights), -1).astype(np.float64)
         # The ends that the quantizer keeps to: four bits use their lowest integer, eight do not.
         ends = (-8, 7) if fb.type_name(tensor) == "INT4" else (-127, 127)
         integers = rounded(matrix, np.broadcast_to(fb.scales(tensor), len(matrix)), second, ends)
-        fb.set_constant(quantized, after.tensors[0], integers.reshape(weights.shape))
+        fb.set_constant(quantized, index, integers.reshape(weights.shape))
+    return said
 
 
 def rounded(
@@ -143,6 +160,10 @@ def _rounds(source: fb.Model, plan: LayerPlan, layer: WeightedOperator) -> bool:
     )
 
 
+def _stayed_float(quantized: fb.Model, layer: _Layer) -> bool:
+    return layer.plan.reached and not has_integer_weights(quantized, layer.after)
+
+
 def _factor(moments: Matrix) -> Matrix:
     """The upper Cholesky factor of the inverse of the damped second moments."""
     damped = moments.copy()
@@ -155,9 +176,9 @@ def _factor(moments: Matrix) -> Matrix:
 
 def _rows(model: fb.Model, layer: WeightedOperator, values: Values) -> Iterator[Values]:
     """What meets the weights of a channel, [places, inputs], sample by sample."""
-    shape = fb.shape(model.subgraphs[0].tensors[layer.tensors[0]])
+    shape, values = fb.shape(model.subgraphs[0].tensors[layer.tensors[0]]), as_read(model, layer, values)
     if layer.operator == "FULLY_CONNECTED":
-        yield values.reshape(-1, shape[-1])
+        yield values
         return
     options = model.subgraphs[0].operators[layer.index].builtinOptions
     steps = (int(options.strideH), int(options.strideW))

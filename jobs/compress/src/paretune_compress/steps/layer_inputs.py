@@ -46,8 +46,9 @@ def layer_inputs(
         threads: of LiteRT.
 
     Returns:
-        For each batch, by tensor, float32 [n, ...] after the tensor's shape without its batch axis. Integers
-        are times their scale.
+        For each batch, by tensor, float32 [n, ...]: of each sample what the tensor holds while it runs,
+        without a leading axis of one. `as_read` brings it into the form of an operator. Integers are times
+        their scale.
 
     Raises:
         StageError: NOT_RUNNABLE when the runtime refuses.
@@ -67,13 +68,27 @@ def layer_inputs(
         for end, port, array in zip(ends, runner.inputs, arrays, strict=True):
             if end in tensors:
                 found[end] = dequantized(quantized(array, port), port)
-        yield {t: _by_sample(array, fb.shape(graph.tensors[t])) for t, array in found.items()}
+        yield found
     path.unlink()
 
 
-def _by_sample(array: Values, shape: tuple[int, ...]) -> Values:
-    """[n, ...] where a tensor without a batch axis of one is a sample's as a whole."""
-    return array.reshape(len(array), *(shape[1:] if shape[:1] == (1,) else shape))
+def as_read(model: fb.Model, layer: WeightedOperator, values: Values) -> Values:
+    """Values of a layer's input as its operator takes them, whatever axes stand in front.
+
+    One sample may be many for the operator: in front of a dilated convolution the converter makes a batch of
+    the places that go together (SPACE_TO_BATCH_ND), more often than not behind a stated axis of one.
+
+    Args:
+        model: float or quantized.
+        layer: of it.
+        values: what `layer_inputs` gives, or the same of one sample.
+
+    Returns:
+        [rows, inputs] of a fully connected operator, [rows, height, width, channels] of a convolution.
+    """
+    shape = fb.shape(model.subgraphs[0].tensors[layer.tensors[0]])
+    kept = shape[-1:] if layer.operator == "FULLY_CONNECTED" else values.shape[-3:]
+    return values.reshape(-1, *kept)
 
 
 def _part(model: fb.Model, tensors: Sequence[int]) -> fb.Model:

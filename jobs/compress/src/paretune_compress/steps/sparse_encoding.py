@@ -1,17 +1,22 @@
 """Float weights stored without their zeros, in the sparse encoding of the .tflite format.
 
 Kernels for ARM compute with such weights as they stand; elsewhere LiteRT makes them dense again when it loads
-the file, and runs as fast as before. Either way the file is smaller.
+the file, and runs as fast as before. Either way the file is smaller: a tensor pays for the positions of its
+weights, for tables, and often for an operator that makes it dense again; it stays dense where all that is
+more than its zeros took.
 
 Tensors are encoded as TensorFlow's converter encodes them (tensorflow.lite.python.convert.mlir_sparsify). Its
 pass over the whole file is not taken: it renames operators, ends the process on damaged files, and stores
 integers in a way that XNNPACK refuses, and float16 blocks so that fully connected operators read rubbish.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from paretune_contract.failure import Reason, StageError
@@ -36,25 +41,32 @@ class Report:
     """What was stored sparsely.
 
     encoded: tensors that are now sparse, of `tensors` with weights; of these `blocks` in blocks of four.
-    before, after: bytes of the encoded tensors, dense and with their positions.
     """
 
     encoded: int
     tensors: int
     blocks: int
+
+    def sentence(self) -> str:
+        """`5 of 7 tensors encoded (2 in blocks of four)`."""
+        blocks = f" ({self.blocks} in blocks of four)" if self.blocks else ""
+        return f"{self.encoded} of {self.tensors} tensors encoded{blocks}"
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What was stored sparsely, and the bytes of the whole file before and after."""
+
+    report: Report
     before: int
     after: int
 
     def sentence(self) -> str:
-        """`5 of 7 tensors encoded (2 in blocks of four): 196,608 -> 49,337 bytes`."""
-        blocks = f" ({self.blocks} in blocks of four)" if self.blocks else ""
-        return (
-            f"{self.encoded} of {self.tensors} tensors encoded{blocks}: "
-            f"{self.before:,} -> {self.after:,} bytes"
-        )
+        """`5 of 7 tensors encoded (2 in blocks of four): file of 201,344 -> 54,128 bytes`."""
+        return f"{self.report.sentence()}: file of {self.before:,} -> {self.after:,} bytes"
 
 
-def encode_file(source: Path, target: Path) -> Report:
+def encode_file(source: Path, target: Path) -> FileReport:
     """Store the weights of a float file sparsely, and hold the new file against the old one.
 
     Args:
@@ -62,20 +74,27 @@ def encode_file(source: Path, target: Path) -> Report:
         target: where the sparse one is written.
 
     Raises:
-        StageError: STEP_FAILED when the outputs differ or the file has integer weights; NO_EFFECT when no
-            tensor is smaller by it; NOT_RUNNABLE when LiteRT refuses a file.
+        StageError: STEP_FAILED when the outputs differ or the file has integer weights; NO_EFFECT when the
+            file is not smaller by it; NOT_RUNNABLE when LiteRT refuses a file.
     """
     model, before = fb.read(source), fb.read(source)
     report = encode(model)
     fb.write(model, target)
+    sizes = source.stat().st_size, target.stat().st_size
+    if sizes[1] >= sizes[0]:
+        raise StageError(
+            Reason.NO_EFFECT,
+            f"sparsity.encoding sparse: the file has {sizes[1]:,} bytes with it and {sizes[0]:,} without; "
+            "expected more zeros, or encoding dense",
+        )
     after = fb.read(target)
     _same_weights(before, after)
     must_agree(before, after, random_samples(before), "sparse encoding of the weights", Reason.STEP_FAILED)
-    return report
+    return FileReport(report, *sizes)
 
 
 def encode(model: fb.Model) -> Report:
-    """Store weights sparsely, in place, wherever that takes fewer bytes.
+    """Store weights sparsely, in place, wherever that takes fewer bytes, all that goes with it counted.
 
     Raises:
         StageError: STEP_FAILED when the model has integer weights, NO_EFFECT when no tensor is encoded.
@@ -83,22 +102,20 @@ def encode(model: fb.Model) -> Report:
     weights = weighted_operators(model)
     _must_be_float(model, weights)
     found: dict[int, sparse.Encoded] = {}
-    before = 0
     seen = {tensor: weighted.operator for weighted in weights for tensor in weighted.tensors}
     for tensor, operator in seen.items():
         values = fb.constant(model, tensor)
         if values is None or operator not in ENCODED_OPERATORS or not _own(model, tensor):
             continue
         encoded = _encoded(values, operator)
-        if encoded is not None and encoded.bytes < values.nbytes:
+        if encoded is not None and _saved(model, tensor, encoded) > 0:
             found[tensor] = encoded
-            before += values.nbytes
     if not found:
         raise StageError(
             Reason.NO_EFFECT,
             f"sparsity.encoding sparse: none of the {len(seen)} weight tensors is smaller with it; expected "
-            f"{LEAST_ZEROS:.0%} of zeros at least in convolutions or fully connected layers, and half of "
-            "float16 weights",
+            f"{LEAST_ZEROS:.0%} of zeros at least in convolutions or fully connected layers, half of float16 "
+            "weights, and more in tensors of a few hundred weights, or encoding dense",
         )
     for tensor, encoded in found.items():
         _store(model, tensor, encoded)
@@ -106,8 +123,6 @@ def encode(model: fb.Model) -> Report:
         encoded=len(found),
         tensors=len(seen),
         blocks=sum(one.block > 1 for one in found.values()),
-        before=before,
-        after=sum(one.bytes for one in found.values()),
     )
 
 
@@ -144,20 +159,45 @@ def _encoded(values: fb.Array, operator: str) -> sparse.Encoded | None:
     return sparse.encode(values)
 
 
+def _saved(model: fb.Model, index: int, encoded: sparse.Encoded) -> int:
+    """Bytes by which the file becomes smaller, about: tables that others could share count in full."""
+    tensor = model.subgraphs[0].tensors[index]
+    stored = copy.copy(tensor)
+    stored.sparsity = encoded.parameters()
+    added = _packed(stored) - _packed(tensor)
+    if _wants_dense(model, index, encoded):
+        reference = np.zeros(1, np.int32).nbytes  # each table has its place in a list
+        added += _packed(_twin(tensor)) + _packed(_densify(0, index, index)) + 2 * reference
+    return len(model.buffers[tensor.buffer].data) - encoded.values.nbytes - added
+
+
+def _packed(table: Any) -> int:
+    """Bytes of a table with all that hangs on it."""
+    builder = flatbuffers.Builder()
+    builder.Finish(table.Pack(builder))
+    return len(builder.Output())
+
+
+def _wants_dense(model: fb.Model, index: int, encoded: sparse.Encoded) -> list[int]:
+    """Places of the operators that read the tensor and cannot do with the encoding."""
+    return [
+        n
+        for n, op in enumerate(model.subgraphs[0].operators)
+        if index in {int(t) for t in op.inputs}
+        and not (encoded.block > 1 and _takes_blocks(model, op, index))
+    ]
+
+
 def _store(model: fb.Model, index: int, encoded: sparse.Encoded) -> None:
     """Put the encoding in place of the dense tensor; operators that want it dense read it through DENSIFY."""
     graph = model.subgraphs[0]
     tensor = graph.tensors[index]
+    dense = _wants_dense(model, index, encoded)
     tensor.sparsity = encoded.parameters()
     model.buffers[tensor.buffer].data = np.frombuffer(encoded.values.tobytes(), np.uint8)
-    readers = [n for n, op in enumerate(graph.operators) if index in {int(t) for t in op.inputs}]
-    dense = []
-    for n in readers:
-        op = graph.operators[n]
-        if encoded.block > 1 and _takes_blocks(model, op, index):
+    for n, op in enumerate(graph.operators):
+        if n not in dense and index in {int(t) for t in op.inputs}:
             op.opcodeIndex = _code(model, schema.BuiltinOperator.FULLY_CONNECTED, SPARSE_FULLY_CONNECTED)
-        else:
-            dense.append(n)
     if not dense:
         return
     graph.tensors.append(_dense_twin(model, tensor))
@@ -165,10 +205,15 @@ def _store(model: fb.Model, index: int, encoded: sparse.Encoded) -> None:
     for n in dense:
         op = graph.operators[n]
         op.inputs = np.array([twin if int(t) == index else int(t) for t in op.inputs], np.int32)
-    densify = schema.OperatorT()
-    densify.opcodeIndex = _code(model, schema.BuiltinOperator.DENSIFY, 1)
-    densify.inputs, densify.outputs = np.array([index], np.int32), np.array([twin], np.int32)
-    graph.operators.insert(dense[0], densify)
+    code = _code(model, schema.BuiltinOperator.DENSIFY, 1)
+    graph.operators.insert(dense[0], _densify(code, index, twin))
+
+
+def _densify(code: int, source: int, target: int) -> fb.Operator:
+    found = schema.OperatorT()
+    found.opcodeIndex = code
+    found.inputs, found.outputs = np.array([source], np.int32), np.array([target], np.int32)
+    return found
 
 
 def _takes_blocks(model: fb.Model, op: fb.Operator, index: int) -> bool:
@@ -182,15 +227,21 @@ def _takes_blocks(model: fb.Model, op: fb.Operator, index: int) -> bool:
 
 def _dense_twin(model: fb.Model, tensor: fb.Tensor) -> fb.Tensor:
     """What a DENSIFY makes of the tensor."""
-    twin = schema.TensorT()
-    twin.shape, twin.type, twin.hasRank = tensor.shape, tensor.type, tensor.hasRank
-    twin.name = (fb.tensor_name(tensor) + "/dense").encode()
+    twin = _twin(tensor)
     empty = model.buffers[0].data
     if empty is None or len(empty) == 0:
         twin.buffer = 0
     else:
         model.buffers.append(schema.BufferT())
         twin.buffer = len(model.buffers) - 1
+    return twin
+
+
+def _twin(tensor: fb.Tensor) -> fb.Tensor:
+    """The tensor without its values, under another name."""
+    twin = schema.TensorT()
+    twin.shape, twin.type, twin.hasRank = tensor.shape, tensor.type, tensor.hasRank
+    twin.name = (fb.tensor_name(tensor) + "/dense").encode()
     return twin
 
 

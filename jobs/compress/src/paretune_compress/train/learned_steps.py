@@ -9,6 +9,7 @@ from paretune_contract.settings import Granularity, Scheme
 
 from ..flatbuffer import Array
 from ..layers import LayerPlan
+from ..steps.algorithms import channel_axis
 from ..steps.weight_ranges import best_range
 
 Variable = Any
@@ -55,7 +56,7 @@ def _format(plan: LayerPlan) -> IntegerFormat:
     bits = 4 if plan.scheme is Scheme.INT4 else 8
     if plan.granularity is Granularity.TENSOR:
         return IntegerFormat(bits, None)
-    return IntegerFormat(bits, 3 if plan.layer.operator == "DEPTHWISE_CONV_2D" else 0)
+    return IntegerFormat(bits, channel_axis(plan.layer.operator))
 
 
 class LearnedSteps:

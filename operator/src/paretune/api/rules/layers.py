@@ -77,5 +77,11 @@ def _layer_sparsity_faults(at: str, sparsity: Plain, train: bool) -> Iterator[Fa
             "sparse",
             "the encoding is the whole file's; expected in space.sparsity.encodings",
         )
+    if text(sparsity, "levelOf") == "macs":
+        yield Fault(
+            f"{at}.levelOf",
+            "macs",
+            "channels are removed from the whole model; expected in space.sparsity.levelOf",
+        )
     if level and pattern in (None, "none", "2:4") and (pattern is not None or "pattern" not in sparsity):
         yield Fault(f"{at}.level", level, "a level is for patterns unstructured and 1x4; leave it out")

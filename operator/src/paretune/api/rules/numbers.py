@@ -33,8 +33,12 @@ def number_faults(spec: Plain, schemes: Collection[str] | None) -> Iterator[Faul
         if needs and not calibration:
             shown = "gptq" if field == "algorithms" else value
             yield Fault(at, shown, "needs dataset.calibration: give it, or leave it out")
+    if others:
+        at = "spec.space.quantization.algorithms"
+        why = "weights that are trained as integers have integers of their own"
+        yield from _trained_faults(space, at, listed(others), f"{why}; leave it out, or")
     if corrects:
-        yield from _trained_faults(space)
+        yield from _corrected_faults(space)
 
 
 def layer_number_faults(at: str, quantization: Plain, *, calibration: bool) -> Iterator[Fault]:
@@ -52,15 +56,20 @@ def layer_number_faults(at: str, quantization: Plain, *, calibration: bool) -> I
         yield Fault(f"{at}.algorithm", "gptq", "gptq rounds by what dataset.calibration shows: give it")
 
 
-def _trained_faults(space: Plain) -> Iterator[Fault]:
+def _trained_faults(space: Plain, at: str, value: Any, why: str) -> Iterator[Fault]:
+    """What has no meaning where all integers are trained."""
+    if words(section(space, "quantization"), "training") == ["aware"]:
+        yield Fault(at, value, f"{why} give none beside aware in space.quantization.training")
+    if words(section(space, "rate"), "stages") == ["training"]:
+        yield Fault(at, value, f"{why} give none beside training in space.rate.stages")
+
+
+def _corrected_faults(space: Plain) -> Iterator[Fault]:
     at, why = (
         "spec.space.quantization.biasCorrection",
         "biases of weights that are trained as integers are not corrected; leave true out, or",
     )
-    if words(section(space, "quantization"), "training") == ["aware"]:
-        yield Fault(at, True, f"{why} give none beside aware in space.quantization.training")
-    if words(section(space, "rate"), "stages") == ["training"]:
-        yield Fault(at, True, f"{why} give none beside training in space.rate.stages")
+    yield from _trained_faults(space, at, True, why)
     for i, layer in entries(space, "layers"):
         if text(section(layer, "quantization"), "training") == "aware":
             yield Fault(at, True, f"{why} training aware in space.layers[{i}]")

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from ..faults import Fault, listed
 from ..study import ClusterRange, RatioRange
 from .numbers import number_faults
-from .plain import Plain, given, is_number, names_of, section, words
+from .plain import Plain, given, is_number, names_of, section, text, words
 
 
 def space_faults(spec: Plain) -> Iterator[Fault]:
@@ -30,6 +30,7 @@ def space_faults(spec: Plain) -> Iterator[Fault]:
             listed(sparse),
             "sparsity needs fine-tuning: give dataset.train, or leave it out, or say [none]",
         )
+    yield from _level_faults(section(space, "sparsity"))
     yield from _encoding_faults(section(space, "sparsity"), schemes, train)
     if "training" in (stages or ()) and not train:
         yield Fault(
@@ -96,6 +97,12 @@ def space_faults(spec: Plain) -> Iterator[Fault]:
             )
     yield from _range_faults("spec.space.clustering.clusters", section(clustering, "clusters"), ClusterRange)
     yield from _range_faults("spec.space.rate.ratio", section(rate, "ratio"), RatioRange)
+
+
+def _level_faults(sparsity: Plain) -> Iterator[Fault]:
+    at, level_of, patterns = "spec.space.sparsity.levelOf", "macs", words(sparsity, "patterns")
+    if text(sparsity, "levelOf") == level_of and patterns and "channel" not in patterns:
+        yield Fault(at, level_of, "needs channel among space.sparsity.patterns; leave it out")
 
 
 def _encoding_faults(sparsity: Plain, schemes: list[str] | None, train: bool) -> Iterator[Fault]:

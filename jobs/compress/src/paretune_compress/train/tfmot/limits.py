@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 from paretune_contract.failure import Reason, StageError
 from paretune_contract.settings import ClusteringStage, SparsityPattern
+from paretune_contract.training import TFMOT_CLUSTERS, TFMOT_CLUSTERS_BESIDE_ZEROS
 
 from ...layers import LayerPlan
-
-FEWEST_CLUSTERS, FEWEST_BESIDE_ZERO = 2, 3
 
 
 def must_be_able(plans: Sequence[LayerPlan]) -> None:
@@ -16,7 +15,6 @@ def must_be_able(plans: Sequence[LayerPlan]) -> None:
     Raises:
         StageError: STEP_FAILED, naming the layer, the setting and what would be right.
     """
-    clustered = [p for p in plans if clusters_early(p)]
     for plan in plans:
         name = plan.layer.name
         if plan.sparsity.pattern is SparsityPattern.BLOCK:
@@ -24,18 +22,12 @@ def must_be_able(plans: Sequence[LayerPlan]) -> None:
                 f"sparsity.pattern is 1x4 in layer {name!r}, and it has no blocks for convolutions; take "
                 "unstructured or 2:4"
             )
-    for plan in clustered:
-        name, k = plan.layer.name, plan.clustering.clusters
-        fewest = FEWEST_BESIDE_ZERO if plan.zeros > 0 else FEWEST_CLUSTERS
-        if k < fewest:
+        k = plan.clustering.clusters
+        fewest = TFMOT_CLUSTERS_BESIDE_ZEROS if plan.zeros > 0 else TFMOT_CLUSTERS
+        if clusters_early(plan) and k < fewest:
             sparse = " in a sparse layer" if plan.zeros > 0 else ""
             raise _cannot(
                 f"clustering.clusters is {k} in layer {name!r}, and it makes {fewest} or more{sparse}"
-            )
-        if not plan.aware and any(p.aware for p in plans):
-            raise _cannot(
-                f"clustering.stage is training in layer {name!r} while other layers are trained as integers; "
-                "set quantization.training to aware there too"
             )
 
 
