@@ -244,7 +244,7 @@ class Chain:
         if sparsity.level_of is not LevelOf.CHANNELS:
             inputs["levelOf"] = sparsity.level_of.value
         step = self.cache.run("remove-channels", NARROW_VERSION, inputs, produce)
-        self._note("remove-channels", step, (step.folder / SENTENCE).read_text())
+        self._note("remove-channels", step)
         return _file(step)
 
     def _shrunk(self, file: File) -> File:
@@ -260,16 +260,13 @@ class Chain:
 
         inputs: dict[str, JSON] = {"model": file.sha256, **_grids_key(file)}
         step = self.cache.run("shrink", SHRINK_VERSION, inputs, produce)
-        self._note("shrink", step, (step.folder / SENTENCE).read_text())
+        self._note("shrink", step)
         return replace(_file(step), spare=file.spare)
 
     def _trained(self, file: File, plans: Sequence[LayerPlan]) -> File:
         if self.training is None:
             return self._pruned(file, plans)
-        task = TrainingTask(file.path, plans, self.training, self.seed, self.threads)
-        if file.sha256 != self.model.sha256:
-            task = replace(task, teacher=Path(self.model.path))
-        return _file(self._fine_tuned(self.trainer, task, file))
+        return _file(self._fine_tuned(self.trainer, self._task(self.training, file, plans), file))
 
     def _rated(self, file: File, settings: Settings, plans: Sequence[LayerPlan]) -> File:
         if self.training is None:
@@ -278,12 +275,16 @@ class Chain:
                 f"rate.ratio is {settings.rate.ratio:g}, but there is nothing to train with: dataset.train "
                 "is missing or the model has operators without a gradient",
             )
-        ratio = settings.rate.ratio
-        task = TrainingTask(file.path, plans, self.training, self.seed, self.threads, ratio)
-        if file.sha256 != self.model.sha256:
-            task = replace(task, teacher=Path(self.model.path))
+        task = self._task(self.training, file, plans, settings.rate.ratio)
         step = self._fine_tuned(self.rate_trainer, task, file)
         return replace(_file(step), spare=True)
+
+    def _task(
+        self, training: ResolvedTraining, file: File, plans: Sequence[LayerPlan], ratio: float = 0.0
+    ) -> TrainingTask:
+        """What is to be trained; a network with channels removed learns from the whole one."""
+        teacher = Path(self.model.path) if file.sha256 != self.model.sha256 else None
+        return TrainingTask(file.path, plans, training, self.seed, self.threads, ratio, teacher)
 
     def _fine_tuned(self, trainer: Trainer, task: TrainingTask, file: File) -> CachedStep:
         info = self._split(Split.TRAIN, "fine-tuning")
@@ -344,8 +345,7 @@ class Chain:
                 (folder / SENTENCE).write_text(said)
 
         step = self.cache.run("quantize", QUANTIZE_VERSION, inputs, produce)
-        said = step.folder / SENTENCE
-        self._note("quantize", step, said.read_text() if said.exists() else "")
+        self._note("quantize", step)
         return _file(step)
 
     def _rounded(self, file: File, floats: File, plans: Sequence[LayerPlan], samples: int) -> File:
@@ -366,7 +366,7 @@ class Chain:
             ],
         }
         step = self.cache.run(ROUND, ROUND_VERSION, inputs, produce)
-        self._note(ROUND, step, (step.folder / SENTENCE).read_text())
+        self._note(ROUND, step)
         return _file(step)
 
     def _corrected(self, file: File, floats: File, plans: Sequence[LayerPlan], samples: int) -> File:
@@ -377,7 +377,7 @@ class Chain:
             data, chosen = PreparedSplit(info, self.scaling), spread(info.samples, samples)
             source, model = fb.read(floats.path), fb.read(file.path)
             done = correct_biases(source, model, plans, data, chosen, folder, threads=self.threads)
-            fb.write(done.model, folder / MODEL)
+            fb.write(model, folder / MODEL)
             (folder / SENTENCE).write_text(done.sentence())
 
         inputs: dict[str, JSON] = {
@@ -385,7 +385,7 @@ class Chain:
             "layers": [p.scheme.value for p in plans],
         }
         step = self.cache.run(CORRECT, CORRECT_VERSION, inputs, produce)
-        self._note(CORRECT, step, (step.folder / SENTENCE).read_text())
+        self._note(CORRECT, step)
         return _file(step)
 
     def _looking_back(self, file: File, floats: File, info: DataInfo, samples: int) -> dict[str, JSON]:
@@ -431,7 +431,7 @@ class Chain:
             (folder / SENTENCE).write_text(report.sentence())
 
         step = self.cache.run("encode-sparse", ENCODE_VERSION, {"model": file.sha256}, produce)
-        self._note("encode-sparse", step, (step.folder / SENTENCE).read_text())
+        self._note("encode-sparse", step)
         return _file(step)
 
     def _identity(self, file: File, info: DataInfo) -> dict[str, JSON]:
@@ -445,6 +445,10 @@ class Chain:
         return info
 
     def _note(self, name: str, step: CachedStep, note: str = "") -> None:
+        """Add a step to those that were done, with a note or with what it says of itself."""
+        said = step.folder / SENTENCE
+        if not note and said.exists():
+            note = said.read_text()
         self.steps.append(
             Step(name=name, seconds=step.seconds, cached=step.cached, spared=step.spared, note=note)
         )

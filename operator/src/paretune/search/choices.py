@@ -372,12 +372,17 @@ class SearchSpace:
 
     def _leaves_zeros(self, pattern: SparsityPattern) -> bool:
         """Whether some layer that is clustered like the others has zeros."""
-        return pattern in PATTERNS_WITH_ZEROS or any(
-            layer.sparsity is not None
-            and layer.sparsity.pattern in PATTERNS_WITH_ZEROS
-            and layer.clustering is None
-            for layer in self.layers
-        )
+        return pattern in PATTERNS_WITH_ZEROS or zeros_of_their_own(self.layers)
+
+
+def zeros_of_their_own(layers: Sequence[LayerSettings]) -> bool:
+    """Whether an entry of `layers` asks for zeros where clusters are those of the whole model."""
+    return any(
+        layer.sparsity is not None
+        and layer.sparsity.pattern in PATTERNS_WITH_ZEROS
+        and layer.clustering is None
+        for layer in layers
+    )
 
 
 def _values(settings: Settings) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from paretune_contract.training import TFMOT_CLUSTERS_BESIDE_ZEROS, TrainerKind
 from ..api import Runtime
 from ..api.study import RUNNABLE, SPARSE_RUNTIMES, RateStage, SparsitySpace, StudySpec
 from . import tfmot
-from .choices import BASELINE, LEAST_ENCODED, SearchSpace, Withheld
+from .choices import BASELINE, LEAST_ENCODED, SearchSpace, Withheld, zeros_of_their_own
 
 __all__ = ["BASELINE", "SearchSpace", "SpaceError", "Withheld", "available", "pools_of"]
 
@@ -447,8 +447,7 @@ def _clusters_beside_zeros(
     """Fewest clusters that the trainer makes in a layer with zeros; 0: as few as elsewhere."""
     if not _by_tfmot(given) or ClusteringStage.TRAINING not in stages:
         return 0
-    alike = [layer.sparsity for layer in forced if layer.sparsity is not None and layer.clustering is None]
-    if PATTERNS_WITH_ZEROS & {*patterns, *(sparsity.pattern for sparsity in alike)}:
+    if PATTERNS_WITH_ZEROS & set(patterns) or zeros_of_their_own(forced):
         fewest = given.spec.space.clustering.clusters.min
         if fewest < TFMOT_CLUSTERS_BESIDE_ZEROS:
             withheld.append(Withheld(f"clustering.clusters.{fewest}", tfmot.why_no_two_clusters()))

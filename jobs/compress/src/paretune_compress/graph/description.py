@@ -215,7 +215,7 @@ def _macs(model: fb.Model, w: WeightedOperator, size: int) -> int:
     if w.operator in ("CONV_2D", "DEPTHWISE_CONV_2D", "CONV_3D"):
         return prod(out[1:-1]) * size
     if w.operator == "TRANSPOSE_CONV":
-        return prod(fb.shape(graph.tensors[int(op.inputs[2])])[1:-1]) * size
+        return prod(fb.shape(graph.tensors[input_of(model, w)])[1:-1]) * size
     if w.operator == "FULLY_CONNECTED":
         return prod(out) * fb.shape(graph.tensors[w.tensors[0]])[-1]
     if w.operator == "EMBEDDING_LOOKUP":
@@ -230,6 +230,13 @@ def has_integer_weights(model: fb.Model, w: WeightedOperator) -> bool:
     """Whether an operator whose weights are trained holds integers; the quantizer may leave some float."""
     tensor = model.subgraphs[0].tensors[w.tensors[0]]
     return w.operator in WEIGHT_INPUT and fb.type_name(tensor) in ("INT8", "INT4")
+
+
+def input_of(model: fb.Model, w: WeightedOperator) -> int:
+    """Index of the activation that enters the operator."""
+    # A transposed convolution reads the shape of its output first.
+    at = 2 if w.operator == "TRANSPOSE_CONV" else 0
+    return int(model.subgraphs[0].operators[w.index].inputs[at])
 
 
 def bias_tensor(model: fb.Model, w: WeightedOperator) -> int | None:

@@ -23,13 +23,14 @@ from ..graph.description import (
     WeightedOperator,
     bias_tensor,
     has_integer_weights,
+    input_of,
     layer_name,
     weighted_operators,
 )
 from ..graph.operators import BIAS_INPUT, SHAPE_INPUTS, WEIGHT_INPUT
 from ..layers import LayerPlan
 from ..runtime import open_interpreter, run_interpreter
-from .layer_inputs import Values, as_read, input_of, layer_inputs
+from .layer_inputs import Values, as_read, layer_inputs
 
 Channels = NDArray[np.float64]
 ALONE = "layer.tflite"
@@ -39,12 +40,10 @@ ALONE = "layer.tflite"
 class Correction:
     """What was corrected.
 
-    model: the corrected one.
     layers: with integer weights.
     corrected: those of them that have a bias.
     """
 
-    model: fb.Model
     layers: int
     corrected: int
 
@@ -109,7 +108,7 @@ def correct_biases(
         found = _output(source, before, _weights(quantized, after), known[enters], folder)
         error = found - right + _bias(quantized, after) - _bias(source, before)
         _lower_bias(quantized, after, error)
-    return Correction(quantized, len(pairs), len(biased))
+    return Correction(len(pairs), len(biased))
 
 
 def _means(

@@ -21,10 +21,10 @@ from paretune_contract.settings import Algorithm, ClusteringStage
 
 from .. import flatbuffer as fb
 from ..data import PreparedSplit
-from ..graph.description import WeightedOperator, has_integer_weights, weighted_operators
+from ..graph.description import WeightedOperator, has_integer_weights, input_of, weighted_operators
 from ..layers import LayerPlan
 from .algorithms import sentence
-from .layer_inputs import Values, as_read, input_of, layer_inputs
+from .layer_inputs import Values, as_read, layer_inputs
 
 Matrix = NDArray[np.float64]
 DAMPING = 0.01

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from paretune_contract.failure import Reason, StageError
 
 from .. import flatbuffer as fb
-from ..graph.description import WeightedOperator, bias_tensor, weighted_operators
+from ..graph.description import WeightedOperator, bias_tensor, input_of, weighted_operators
 
 Steps = NDArray[np.float64]
 Grids = Mapping[int, Steps]
@@ -127,9 +127,7 @@ def _write_bias(
     kind = fb.type_name(tensor)
     if kind not in ("INT32", "INT64"):
         return
-    # A transposed convolution reads the shape of its output first.
-    at = 2 if after.operator == "TRANSPOSE_CONV" else 0
-    entering = graph.tensors[int(graph.operators[after.index].inputs[at])]
+    entering = graph.tensors[input_of(quantized, after)]
     scale = float(fb.scales(entering)[0]) * fb.scales(graph.tensors[after.tensors[0]]).astype(np.float64)
     values = fb.constant(source, from_bias)
     assert values is not None

@@ -19,13 +19,6 @@ BATCH = 16
 PART = "part.tflite"
 
 
-def input_of(model: fb.Model, layer: WeightedOperator) -> int:
-    """Index of the activation that enters an operator with weights."""
-    # A transposed convolution reads the shape of its output first.
-    at = 2 if layer.operator == "TRANSPOSE_CONV" else 0
-    return int(model.subgraphs[0].operators[layer.index].inputs[at])
-
-
 def layer_inputs(
     model: fb.Model,
     tensors: Sequence[int],

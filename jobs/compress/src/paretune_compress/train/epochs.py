@@ -67,7 +67,7 @@ def fit(
             step += 1
         network.change(step)
         loss = float(np.mean([float(x) for x in losses]))
-        kept_out = _validate(network, lessons)
+        kept_out = lessons.held_out_loss(network.judge)
         if not np.isfinite(loss) or not np.isfinite(kept_out):
             raise StageError(
                 Reason.STEP_FAILED,
@@ -110,11 +110,3 @@ def write_trained(
     np.savez(folder / "weights.npz", **{f"tensor{i}": v for i, v in trained.weights.items()})  # type: ignore[arg-type]
     document = {"settings": dict(settings), "history": history}
     (folder / "history.json").write_text(json.dumps(document, indent=1) + "\n")
-
-
-def _validate(network: Network, lessons: Lessons) -> float:
-    losses, counts = [], []
-    for lesson in lessons.held_out():
-        losses.append(float(network.judge(lesson)))
-        counts.append(len(lesson[0][0]))
-    return float(np.average(losses, weights=counts))

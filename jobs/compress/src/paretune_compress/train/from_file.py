@@ -14,8 +14,8 @@ from ..data import PreparedSplit
 from ..graph.function import GraphFunction
 from ..layers import LayerPlan
 from .epochs import Trained, fit, write_trained
-from .learned_steps import integer_formats
-from .lessons import Lesson, Lessons, must_agree, start_tensorflow
+from .learned_steps import integers_key
+from .lessons import Lesson, Lessons, must_agree, start_tensorflow, teacher_of
 from .log import say
 from .optimizers import make_optimizer
 from .parametrization import Parametrization
@@ -30,8 +30,7 @@ class FileTrainer:
     version = 2
 
     def settings(self, task: TrainingTask) -> dict[str, JSON]:
-        formats = integer_formats(task.plans)
-        integers: dict[str, JSON] = {str(i): [f.bits, f.axis] for i, f in sorted(formats.items())}
+        integers = integers_key(task.plans)
         return {
             **identity(task),
             "layers": [_plan_key(plan) for plan in task.plans],
@@ -45,8 +44,7 @@ class FileTrainer:
         model = fb.read(task.model)
         function = GraphFunction(model)
         must_agree(task.model, model, function, data)
-        teacher = GraphFunction(fb.read(task.teacher)) if task.teacher is not None else None
-        lessons = Lessons(model, function, task.training, data, task.seed, teacher)
+        lessons = Lessons(model, function, task.training, data, task.seed, teacher_of(task))
         network = _Network(function, lessons, task)
         trained, history = fit(network, lessons, task.training, network.schedule)
         write_trained(folder, model, trained, self.settings(task), history)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from paretune_contract.settings import Granularity, Scheme
+from paretune_store.steps import JSON
 
 from ..flatbuffer import Array
 from ..layers import LayerPlan
@@ -50,6 +51,11 @@ def integer_formats(plans: Sequence[LayerPlan]) -> dict[int, IntegerFormat]:
     for plan in plans:
         asked.setdefault(plan.layer.weight_tensor, set()).add(_format(plan) if plan.aware else None)
     return {i: one for i, (one, *others) in asked.items() if one is not None and not others}
+
+
+def integers_key(plans: Sequence[LayerPlan]) -> dict[str, JSON]:
+    """The formats in a trainer's cache key."""
+    return {str(i): [own.bits, own.axis] for i, own in sorted(integer_formats(plans).items())}
 
 
 def _format(plan: LayerPlan) -> IntegerFormat:

@@ -18,6 +18,7 @@ from ..runtime import open_interpreter, run_interpreter
 from .augmentation import Augmentation
 from .config import CLASSES
 from .losses import distillation_loss, label_loss
+from .port import TrainingTask
 from .schedule import hold_out
 
 Indices = NDArray[np.int64]
@@ -28,6 +29,11 @@ TEACHER_BYTES = 256 * 2**20
 VALIDATION_SAMPLES = 4096
 CHECKED_SAMPLES = 4
 TOLERANCE = 1e-3
+
+
+def teacher_of(task: TrainingTask) -> GraphFunction | None:
+    """The network to learn from, where it is not the task's own model."""
+    return GraphFunction(fb.read(task.teacher)) if task.teacher is not None else None
 
 
 class Lessons:
@@ -68,6 +74,14 @@ class Lessons:
     def held_out(self) -> Iterator[Lesson]:
         """The part that is not trained on, as it is."""
         yield from self._batches(self._held_out, None)
+
+    def held_out_loss(self, judge: Callable[[Lesson], Any]) -> float:
+        """The mean loss of the held-out part, by what gives that of a batch."""
+        losses, counts = [], []
+        for lesson in self.held_out():
+            losses.append(float(judge(lesson)))
+            counts.append(len(lesson[0][0]))
+        return float(np.average(losses, weights=counts))
 
     def loss(self, outputs: Outputs, target: Any, teacher: Sequence[Any]) -> Any:
         """The mean loss of a batch, as a TensorFlow scalar."""

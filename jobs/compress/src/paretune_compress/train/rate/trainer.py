@@ -1,6 +1,5 @@
 """The `Trainer` that aims at a number of bytes."""
 
-import json
 import math
 import time
 from pathlib import Path
@@ -14,8 +13,8 @@ from paretune_store.steps import JSON
 from ... import flatbuffer as fb
 from ...data import PreparedSplit
 from ...graph.function import GraphFunction
-from ...steps.grids import GRIDS
-from ..lessons import Lessons, must_agree, start_tensorflow
+from ..epochs import Trained, write_trained
+from ..lessons import Lessons, must_agree, start_tensorflow, teacher_of
 from ..log import say
 from ..optimizers import Adam
 from ..port import TrainingTask, identity
@@ -65,16 +64,9 @@ class RateTrainer:
         must_agree(task.model, model, function, data)
         run = _Run(model, function, task, data)
         integers, steps, history = run.fit()
-        arrays: dict[str, NDArray[Any]] = {}
-        for i, q in integers.items():
-            values = (q.astype(np.float64) * steps[i]).astype(np.float32)
-            fb.set_constant(model, i, values)
-            arrays[f"tensor{i}"] = values
-        fb.write(model, folder / "model.tflite")
-        np.savez(folder / "weights.npz", **arrays)  # type: ignore[arg-type]
-        (folder / GRIDS).write_text(json.dumps({str(i): steps[i] for i in sorted(steps)}) + "\n")
-        document = {"settings": self.settings(task), "history": history}
-        (folder / "history.json").write_text(json.dumps(document, indent=1) + "\n")
+        weights = {i: (q.astype(np.float64) * steps[i]).astype(np.float32) for i, q in integers.items()}
+        trained = Trained(weights, {i: [step] for i, step in steps.items()})
+        write_trained(folder, model, trained, self.settings(task), history)
 
 
 def _epochs(task: TrainingTask) -> int:
@@ -93,7 +85,7 @@ class _Run:
         import tensorflow as tf
 
         self._function = function
-        teacher = GraphFunction(fb.read(task.teacher)) if task.teacher is not None else None
+        teacher = teacher_of(task)
         self._lessons = Lessons(model, function, task.training, data, task.seed, teacher)
         self._epochs = _epochs(task)
         self._steps = self._epochs * self._lessons.steps_per_epoch
@@ -130,7 +122,8 @@ class _Run:
                     self._price.assign(steering.price(bits, progress))
                 losses.append(self._step(inputs, target, teacher, np.float32(_rate(step, self._steps))))
                 step += 1
-            loss, kept_out = float(np.mean([float(x) for x in losses])), self._validate()
+            loss = float(np.mean([float(x) for x in losses]))
+            kept_out = self._lessons.held_out_loss(lambda lesson: self._measure(*lesson))
             if not np.isfinite(loss) or not np.isfinite(kept_out):
                 raise StageError(Reason.STEP_FAILED, f"rate-aware training diverged in epoch {epoch}")
             bits = self._integers.reprice()
@@ -158,13 +151,6 @@ class _Run:
         if best is None:
             best = 0.0, self._integers.integers(), self._integers.steps()
         return best[1], best[2], history
-
-    def _validate(self) -> float:
-        losses, counts = [], []
-        for inputs, target, teacher in self._lessons.held_out():
-            losses.append(float(self._measure(inputs, target, teacher)))
-            counts.append(len(inputs[0]))
-        return float(np.average(losses, weights=counts))
 
     def _loss(self, inputs: Any, target: Any, teacher: Any) -> Any:
         return self._lessons.loss(self._function(self._integers.weights(), inputs), target, teacher)

@@ -17,8 +17,8 @@ from ...data import PreparedSplit
 from ...graph.function import GraphFunction
 from ...layers import LayerPlan
 from ..epochs import Trained, fit, write_trained
-from ..learned_steps import integer_formats
-from ..lessons import Lesson, Lessons, must_answer_alike, start_tensorflow
+from ..learned_steps import integer_formats, integers_key
+from ..lessons import Lesson, Lessons, must_answer_alike, start_tensorflow, teacher_of
 from ..log import say
 from ..optimizers import make_optimizer
 from ..port import TrainingTask, identity
@@ -40,8 +40,7 @@ class TfmotTrainer:
 
     def settings(self, task: TrainingTask) -> dict[str, JSON]:
         must_be_able(task.plans)
-        formats = integer_formats(task.plans)
-        integers: dict[str, JSON] = {str(i): [f.bits, f.axis] for i, f in sorted(formats.items())}
+        integers = integers_key(task.plans)
         return {
             **identity(task),
             "layers": [_plan_key(plan) for plan in task.plans],
@@ -62,8 +61,7 @@ class TfmotTrainer:
             task.model, model, lambda x: graph.outputs(untouched, x, training=False).values, data,
             "as a Keras model",
         )  # fmt: skip
-        teacher = GraphFunction(fb.read(task.teacher)) if task.teacher is not None else None
-        lessons = Lessons(model, function, task.training, data, task.seed, teacher)
+        lessons = Lessons(model, function, task.training, data, task.seed, teacher_of(task))
         network = _Network(graph, function.weights, lessons, task)
         trained, history = fit(network, lessons, task.training, network.schedule)
         write_trained(folder, model, trained, self.settings(task), history)
