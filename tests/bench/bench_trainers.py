@@ -14,13 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from paretune_compress.compress import compress
-from paretune_compress.intake.stage import intake_stage
-from paretune_contract.dataset import DataRequest, Scaling, Split
+from bench_techniques import compressed, read
 from paretune_contract.failure import StageError
-from paretune_contract.settings import Settings
-from paretune_contract.stages import CompressRequest, CompressResult, IntakeRequest, IntakeResult
-from paretune_contract.training import TrainerKind, Training
+from paretune_contract.training import TrainerKind
 
 HALF = {"pattern": "unstructured", "level": 0.5}
 INT8, AWARE = {"scheme": "int8"}, {"scheme": "int8", "training": "aware"}
@@ -52,7 +48,7 @@ def main(arguments: list[str]) -> None:
 
 def _rows(study: Path, work: Path) -> Iterator[dict[str, Any]]:
     spec = yaml.safe_load(study.read_text())["spec"]
-    intake = _intake(spec, study.parent, work)
+    intake = read(spec, study.parent, work)
     assert intake.training is not None
     for name, settings in TECHNIQUES.items():
         for trainer in TrainerKind:
@@ -60,7 +56,7 @@ def _rows(study: Path, work: Path) -> Iterator[dict[str, Any]]:
             row = {"technique": name, "trainer": trainer.value}
             started = time.perf_counter()
             try:
-                result = _compressed(intake.model_copy(update={"training": training}), settings, work)
+                result = compressed(intake.model_copy(update={"training": training}), settings, work)
             except StageError as error:
                 yield {**row, "failure": f"{error.reason.value}: {error.message}"}
                 continue
@@ -70,40 +66,6 @@ def _rows(study: Path, work: Path) -> Iterator[dict[str, Any]]:
                 "downloadSize": int(result.metrics["downloadSize"].value),
                 "seconds": round(time.perf_counter() - started, 1),
             }
-
-
-def _intake(spec: dict[str, Any], folder: Path, work: Path) -> IntakeResult:
-    data = spec["dataset"]
-    splits = {
-        split: DataRequest(uri=str(folder / data[split.value]["uri"]))
-        for split in (Split.TRAIN, Split.CALIBRATION, Split.EVALUATION)
-    }
-    return intake_stage(
-        IntakeRequest(
-            model_uri=str(folder / spec["model"]["uri"]),
-            dataset=splits,
-            scaling=Scaling(scale=data.get("scale", 1.0), offset=data.get("offset", 0.0)),
-            training=Training.model_validate(spec.get("training", {})),
-            metrics=("accuracy",),
-            cache=str(work / "cache"),
-        )
-    )
-
-
-def _compressed(intake: IntakeResult, settings: dict[str, Any], work: Path) -> CompressResult:
-    assert intake.model is not None
-    return compress(
-        CompressRequest(
-            settings=Settings.model_validate(settings),
-            model=intake.model,
-            data=intake.data,
-            scaling=intake.scaling,
-            training=intake.training,
-            metrics=("accuracy",),
-            cache=str(work / "cache"),
-            candidates=str(work / "candidates"),
-        )
-    )
 
 
 def _shown(row: dict[str, Any]) -> list[str]:

@@ -1,6 +1,5 @@
 """Fine-tuning of weights as the integers that quantization makes of them, on a small made model."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,17 +7,15 @@ import pytest
 from paretune_compress import flatbuffer as fb
 from paretune_compress.compress import compress, splits_to_read
 from paretune_compress.graph.description import weighted_operators
-from paretune_compress.layers import resolve_layers
 from paretune_compress.runtime import open_interpreter, run_interpreter
 from paretune_compress.steps.grids import GRIDS, read_grids, write_integers
-from paretune_compress.train.from_file import FileTrainer
 from paretune_compress.train.learned_steps import GROWTH, IntegerFormat, LearnedSteps
-from paretune_compress.train.port import TrainingTask
 from paretune_contract.dataset import Split
 from paretune_contract.failure import Reason, StageError
 from paretune_contract.training import Optimizer, Training
 from paretune_store.known_steps import KnownSteps
 from support.made_requests import Workplace
+from support.trained import aware, by_layer, folder_of_training, integer_weights, step, training_key
 
 pytestmark = pytest.mark.tensorflow
 SHORT = Training(epochs=4, batch_size=32, learning_rate=1e-3)
@@ -31,45 +28,6 @@ DENSE = ("stem", "pointwise", "hidden")
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory) -> Workplace:
     return Workplace(tmp_path_factory.mktemp("work"), samples=640, train=True)
-
-
-def aware(scheme="int8", granularity="channel", **parts):
-    quantization = {"scheme": scheme, "granularity": granularity, "training": "aware"}
-    return {"quantization": quantization, **parts}
-
-
-def by_layer(result):
-    return {t.layer: t for t in result.inspection.tensors}
-
-
-def step(result, name):
-    return next(s for s in result.steps if s.name == name)
-
-
-def key(request):
-    plans = resolve_layers(request.settings, request.model.layers)
-    task = TrainingTask(Path(request.model.path), plans, request.training, request.seed, 1)
-    return json.loads(json.dumps(FileTrainer().settings(task)))
-
-
-def folder_of_training(request) -> Path:
-    wanted = key(request)
-    return next(
-        p.parent
-        for p in Path(request.cache).rglob("history.json")
-        if json.loads(p.read_text())["settings"] == wanted
-    )
-
-
-def integer_weights(path):
-    """For each layer its integers, their scales in the weights' shape, and the tensor itself."""
-    model = fb.read(Path(path))
-    for found in weighted_operators(model):
-        tensor = model.subgraphs[0].tensors[found.tensors[0]]
-        values, scales = fb.constant(model, found.tensors[0]), fb.scales(tensor)
-        dims = [1] * values.ndim
-        dims[int(tensor.quantization.quantizedDimension)] = len(scales)
-        yield values, (scales.reshape(dims) if len(scales) > 1 else scales), tensor
 
 
 # --- what is gained ----------------------------------------------------------------------------------------
@@ -219,7 +177,7 @@ def test_one_training_serves_the_schemes_that_store_weights_alike_and_no_others(
 
 
 def test_without_it_the_trained_network_is_known_by_what_it_was_known_by_before(workplace):
-    plain = key(workplace.request({"sparsity": HALF, "quantization": {"scheme": "int4"}}, SHORT))
+    plain = training_key(workplace.request({"sparsity": HALF, "quantization": {"scheme": "int4"}}, SHORT))
     assert "integers" not in plain
     names = [layer.name for layer in workplace.model.layers]
     assert dict(zip(names, plain["layers"], strict=True))["stem"] == [
@@ -228,7 +186,7 @@ def test_without_it_the_trained_network_is_known_by_what_it_was_known_by_before(
         0.6,
         0,
     ]
-    trained = key(workplace.request(aware("int4", sparsity=HALF), SHORT))
+    trained = training_key(workplace.request(aware("int4", sparsity=HALF), SHORT))
     integers = trained.pop("integers")
     assert trained == plain
     tensors = {layer.name: str(layer.weight_tensor) for layer in workplace.model.layers}

@@ -2,24 +2,19 @@
 
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 from paretune_compress import flatbuffer as fb
 from paretune_compress.compress import compress
 from paretune_compress.graph.description import weighted_operators
-from paretune_compress.layers import resolve_layers
 from paretune_compress.steps.grids import GRIDS, read_grids
-from paretune_compress.train.from_file import FileTrainer
-from paretune_compress.train.port import TrainingTask
-from paretune_compress.train.tfmot.trainer import TfmotTrainer
 from paretune_contract.failure import Reason, StageError
 from paretune_contract.training import Augment, Optimizer, TrainerKind, Training
 from support.made_requests import Workplace
+from support.trained import TRAINERS, aware, by_layer, folder_of_training, integer_weights, step, training_key
 
 pytestmark = pytest.mark.tensorflow
-TRAINERS = {TrainerKind.FILE: FileTrainer(), TrainerKind.TFMOT: TfmotTrainer()}
 HALF = {"pattern": "unstructured", "level": 0.6}
 CLUSTERS = {"stage": "training", "clusters": 6}
 DENSE = ("stem", "pointwise", "hidden")
@@ -33,43 +28,6 @@ def workplace(tmp_path_factory) -> Workplace:
 
 def by(kind, **more) -> Training:
     return Training(**{"trainer": kind, "epochs": 3, "batch_size": 32, "learning_rate": 1e-3, **more})
-
-
-def aware(scheme="int8", granularity="channel", **parts):
-    return {"quantization": {"scheme": scheme, "granularity": granularity, "training": "aware"}, **parts}
-
-
-def by_layer(result):
-    return {t.layer: t for t in result.inspection.tensors}
-
-
-def step(result, name):
-    return next(s for s in result.steps if s.name == name)
-
-
-def key(request):
-    plans = resolve_layers(request.settings, request.model.layers)
-    task = TrainingTask(Path(request.model.path), plans, request.training, request.seed, 1)
-    return json.loads(json.dumps(TRAINERS[request.training.trainer].settings(task)))
-
-
-def folder_of_training(request) -> Path:
-    wanted = key(request)
-    return next(
-        p.parent
-        for p in Path(request.cache).rglob("history.json")
-        if json.loads(p.read_text())["settings"] == wanted
-    )
-
-
-def integer_weights(path):
-    model = fb.read(Path(path))
-    for found in weighted_operators(model):
-        tensor = model.subgraphs[0].tensors[found.tensors[0]]
-        values, scales = fb.constant(model, found.tensors[0]), fb.scales(tensor)
-        dims = [1] * values.ndim
-        dims[int(tensor.quantization.quantizedDimension)] = len(scales)
-        yield values, (scales.reshape(dims) if len(scales) > 1 else scales), tensor
 
 
 # --- floats ------------------------------------------------------------------------------------------------
@@ -263,8 +221,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(workplace, t
 
 
 def test_the_trainer_tells_networks_apart_and_leaves_those_of_the_other_as_they_were_known(workplace):
-    file, tfmot = (key(workplace.request({"sparsity": HALF}, by(kind))) for kind in TrainerKind)
-    assert file == key(workplace.request({"sparsity": HALF}, by(TrainerKind.FILE)))
+    file, tfmot = (training_key(workplace.request({"sparsity": HALF}, by(kind))) for kind in TrainerKind)
+    assert file == training_key(workplace.request({"sparsity": HALF}, by(TrainerKind.FILE)))
     assert "trainer" not in file
     assert "tool" not in file
     assert tfmot.pop("tool").startswith("tensorflow-model-optimization ")
@@ -273,7 +231,8 @@ def test_the_trainer_tells_networks_apart_and_leaves_those_of_the_other_as_they_
 
 def test_eight_bits_of_activations_are_trained_with_where_the_file_has_them(workplace):
     keys = {
-        s: key(workplace.request(aware(s), by(TrainerKind.TFMOT))) for s in ("int8", "int16x8", "dynamic")
+        s: training_key(workplace.request(aware(s), by(TrainerKind.TFMOT)))
+        for s in ("int8", "int16x8", "dynamic")
     }
     assert keys["int16x8"] == keys["dynamic"] != keys["int8"]
     assert {s: k["activations"] for s, k in keys.items()} == {

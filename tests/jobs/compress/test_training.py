@@ -12,6 +12,7 @@ from paretune_contract.dataset import Split
 from paretune_contract.failure import Reason, StageError
 from paretune_contract.training import Augment, Loss, Optimizer, Training
 from support.made_requests import Workplace
+from support.trained import by_layer
 
 pytestmark = pytest.mark.tensorflow
 SHORT = Training(epochs=4, batch_size=32, learning_rate=2e-3)
@@ -22,10 +23,6 @@ CLUSTERS = {"stage": "training", "clusters": 6}
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory) -> Workplace:
     return Workplace(tmp_path_factory.mktemp("work"), samples=640, train=True)
-
-
-def by_layer(result):
-    return {t.layer: t for t in result.inspection.tensors}
 
 
 def test_fine_tuning_repairs_what_pruning_broke(workplace, capfd):

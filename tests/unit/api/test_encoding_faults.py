@@ -1,32 +1,15 @@
 """What a manifest may say about sparse files and levels, and what is wrong with the rest."""
 
-from typing import Any
+import functools
 
 import pytest
-import yaml
 from paretune.api.manifest import faults, load
 from paretune_contract.settings import SparsityEncoding
+from support.manifest_text import manifest_text
 
-DATA = {name: {"uri": f"s3://data/{name}.npz"} for name in ("train", "calibration", "evaluation")}
 ASKED = {"encodings": ["dense", "sparse"]}
 AT = "spec.space.sparsity.encodings"
-
-
-def text(space: dict[str, Any], without: str = "", **more: Any) -> str:
-    return yaml.safe_dump(
-        {
-            "apiVersion": "paretune.dev/v1alpha1",
-            "kind": "OptimizationStudy",
-            "metadata": {"name": "kws"},
-            "spec": {
-                "model": {"uri": "s3://models/kws.keras"},
-                "dataset": {name: one for name, one in DATA.items() if name != without},
-                "objectives": [{"metric": "accuracy"}, {"metric": "modelSize"}],
-                "space": space,
-                **more,
-            },
-        }
-    )
+text = functools.partial(manifest_text, objectives=("accuracy", "modelSize"))
 
 
 def test_absent_means_dense_files_alone():

@@ -1,34 +1,15 @@
 """What a manifest may say about the numbers of quantization, and what is wrong with the rest."""
 
 import re
-from typing import Any
 
 import pytest
-import yaml
 from paretune.api.manifest import faults, load
 from paretune_contract.settings import Algorithm
-
-DATA = {name: {"uri": f"s3://data/{name}.npz"} for name in ("train", "calibration", "evaluation")}
-
-
-def text(space: dict[str, Any], without: str = "") -> str:
-    return yaml.safe_dump(
-        {
-            "apiVersion": "paretune.dev/v1alpha1",
-            "kind": "OptimizationStudy",
-            "metadata": {"name": "kws"},
-            "spec": {
-                "model": {"uri": "s3://models/kws.keras"},
-                "dataset": {name: one for name, one in DATA.items() if name != without},
-                "objectives": [{"metric": "accuracy"}, {"metric": "downloadSize"}],
-                "space": space,
-            },
-        }
-    )
+from support.manifest_text import manifest_text
 
 
 def test_absent_means_the_defaults_alone():
-    found = load(text({}), "study.yaml").spec.space.quantization
+    found = load(manifest_text({}), "study.yaml").spec.space.quantization
     assert (found.algorithms, found.calibration_samples, found.bias_correction) == (
         (Algorithm.MIN_MAX,),
         (0,),
@@ -42,7 +23,7 @@ def test_lists_are_read_as_they_stand():
         "calibrationSamples": [50, 0],
         "biasCorrection": [True, False],
     }
-    found = load(text({"quantization": asked}), "study.yaml").spec.space.quantization
+    found = load(manifest_text({"quantization": asked}), "study.yaml").spec.space.quantization
     assert found.algorithms == (Algorithm.GPTQ, Algorithm.MIN_MAX)
     assert found.calibration_samples == (50, 0)
     assert found.bias_correction == (True, False)
@@ -58,14 +39,14 @@ def test_lists_are_read_as_they_stand():
 )
 def test_what_looks_at_calibration_data_needs_some(field, asked, value):
     space = {"quantization": {field: asked, "schemes": ["none", "dynamic"]}}
-    found = faults(text(space, without="calibration"))
+    found = faults(manifest_text(space, without="calibration"))
     fault = next(f for f in found if "dataset.calibration" in f.message)
     assert (fault.path, fault.value) == (f"spec.space.quantization.{field}", value)
 
 
 def test_algorithms_that_look_at_the_weights_alone_need_no_data():
     space = {"quantization": {"algorithms": ["minMax", "octav", "mse"], "schemes": ["none", "dynamic"]}}
-    assert faults(text(space, without="calibration")) == []
+    assert faults(manifest_text(space, without="calibration")) == []
 
 
 @pytest.mark.parametrize(
@@ -77,7 +58,7 @@ def test_algorithms_that_look_at_the_weights_alone_need_no_data():
     ],
 )
 def test_what_no_listed_scheme_has_is_refused(field, asked, schemes, needed):
-    (fault,) = faults(text({"quantization": {field: asked, "schemes": schemes}}))
+    (fault,) = faults(manifest_text({"quantization": {field: asked, "schemes": schemes}}))
     assert fault.path == f"spec.space.quantization.{field}"
     assert f"one of {needed} among" in fault.message
 
@@ -95,7 +76,7 @@ def test_what_no_listed_scheme_has_is_refused(field, asked, schemes, needed):
 )
 def test_a_correction_of_trained_integers_alone_is_refused(space, named):
     asked = {**space, "quantization": {**space.get("quantization", {}), "biasCorrection": [False, True]}}
-    (fault,) = faults(text(asked))
+    (fault,) = faults(manifest_text(asked))
     assert (fault.path, fault.value) == ("spec.space.quantization.biasCorrection", True)
     assert re.search(named, fault.message)
 
@@ -110,7 +91,7 @@ def test_a_correction_of_trained_integers_alone_is_refused(space, named):
 @pytest.mark.parametrize("algorithms", [["gptq"], ["minMax", "octav"]])
 def test_algorithms_for_trained_integers_alone_are_refused(space, named, algorithms):
     (fault,) = faults(
-        text({**space, "quantization": {**space.get("quantization", {}), "algorithms": algorithms}})
+        manifest_text({**space, "quantization": {**space.get("quantization", {}), "algorithms": algorithms}})
     )
     assert (fault.path, fault.value) == ("spec.space.quantization.algorithms", algorithms[-1])
     assert named in fault.message
@@ -118,8 +99,8 @@ def test_algorithms_for_trained_integers_alone_are_refused(space, named, algorit
 
 def test_an_algorithm_beside_one_layer_with_trained_integers_is_for_the_others():
     aware = {"match": "x", "quantization": {"scheme": "int8", "training": "aware"}}
-    assert faults(text({"layers": [aware], "quantization": {"algorithms": ["gptq"]}})) == []
-    assert faults(text({"quantization": {"algorithms": ["minMax"], "training": ["aware"]}})) == []
+    assert faults(manifest_text({"layers": [aware], "quantization": {"algorithms": ["gptq"]}})) == []
+    assert faults(manifest_text({"quantization": {"algorithms": ["minMax"], "training": ["aware"]}})) == []
 
 
 def test_beside_other_weights_trained_integers_do_no_harm():
@@ -131,7 +112,7 @@ def test_beside_other_weights_trained_integers_do_no_harm():
         },
         "rate": {"stages": ["none", "training"]},
     }
-    assert faults(text(asked)) == []
+    assert faults(manifest_text(asked)) == []
 
 
 @pytest.mark.parametrize(
@@ -139,14 +120,14 @@ def test_beside_other_weights_trained_integers_do_no_harm():
 )
 def test_what_is_the_whole_models_is_refused_in_a_layer(field, value):
     layer = {"match": "conv", "quantization": {"scheme": "int8", field: value}}
-    (fault,) = faults(text({"layers": [layer]}))
+    (fault,) = faults(manifest_text({"layers": [layer]}))
     assert (fault.path, fault.value) == (f"spec.space.layers[0].quantization.{field}", value)
     assert f"space.quantization.{field}" in fault.message
 
 
 def test_gptq_in_a_layer_needs_calibration_data():
     layer = {"match": "conv", "quantization": {"scheme": "dynamic", "algorithm": "gptq"}}
-    (fault,) = faults(text({"layers": [layer]}, without="calibration"))
+    (fault,) = faults(manifest_text({"layers": [layer]}, without="calibration"))
     assert (fault.path, fault.value) == ("spec.space.layers[0].quantization.algorithm", "gptq")
 
 
@@ -163,5 +144,5 @@ def test_gptq_in_a_layer_needs_calibration_data():
     ],
 )
 def test_what_is_no_list_of_such_values_is_refused_at_its_place(wrong):
-    (fault,) = faults(text({"quantization": wrong}))
+    (fault,) = faults(manifest_text({"quantization": wrong}))
     assert fault.path.startswith(f"spec.space.quantization.{next(iter(wrong))}")
